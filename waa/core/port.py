@@ -1,0 +1,68 @@
+"""What the services need from the adapters, as protocols: the arrows of imports stay downward."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from waa.core.error import LinkError
+from waa.core.spec import VmSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandResult:
+    """Outcome of a one-off command; ``exit_status`` is -1 where a signal ended it. ``truncated``: output was cut."""
+
+    exit_status: int
+    stdout: bytes
+    stderr: bytes
+    truncated: bool = False
+
+
+class RemoteProcess(Protocol):
+    """A long-lived command on the machine. Its output goes to the callbacks given to ``Link.start``, on the loop's
+    thread. Its end is told once by ``on_end``."""
+
+    def write(self, data: bytes) -> None:
+        """Send a few bytes to its standard input; never blocks, lost if the process is gone."""
+
+    def pause(self) -> None:
+        """Stop reading: the remote end is pushed back by the window."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def close(self) -> None:
+        """End it: its standard input closes, and our scripts end with that. May be called twice."""
+
+
+class Link(Protocol):
+    """One open connection to a machine (SSH or local). All methods are for the loop's thread."""
+
+    async def start(
+        self,
+        command: str,
+        *,
+        on_stdout: Callable[[bytes], None],
+        on_stderr: Callable[[bytes], None],
+        on_end: Callable[[int | None], None],
+    ) -> RemoteProcess:
+        """Run ``command`` by ``/bin/sh`` and keep it. Raises LinkError."""
+
+    async def run(self, command: str, *, timeout_s: float = 10.0, max_bytes: int = 1_000_000) -> CommandResult:
+        """Run a short command to its end. Raises LinkError (timeout, closed, command)."""
+
+    async def wait_closed(self) -> LinkError:
+        """Return when the connection is gone, with why."""
+
+    async def close(self) -> None:
+        """End everything on it. May be called twice."""
+
+
+class LinkOpener(Protocol):
+    """Opens links; one for the whole server, holds the bounded executor."""
+
+    async def open(self, spec: VmSpec) -> Link:
+        """Connect. Raises LinkError with the reason and a remedy."""
+
+    async def close(self) -> None:
+        """Abort what is being opened and give the threads back."""

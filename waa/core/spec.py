@@ -1,0 +1,101 @@
+"""What the operator says about a VM: how to reach it and where to look."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from waa.core.error import Invalid
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+"""Names stand in URLs, DOM ids and file names."""
+
+
+class Transport(StrEnum):
+    """How the commands reach the machine; LOCAL is this machine, without SSH."""
+
+    SSH = "ssh"
+    LOCAL = "local"
+
+
+class LogSide(StrEnum):
+    """Where the run log lies; AUTO looks on both sides."""
+
+    AUTO = "auto"
+    HOST = "host"
+    CONTAINER = "container"
+
+
+class Origin(StrEnum):
+    """Who named the VM."""
+
+    CONFIG = "config"
+    API = "api"
+    DEMO = "demo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmSpec:
+    """One VM as configured. Defaults are requirement B1; raises Invalid naming the field.
+
+    ``ssh_port`` and ``ssh_user`` of None leave the choice to ``~/.ssh/config`` (then 22 and ``azureuser``).
+    ``ssh_key`` is the path of a private key on this machine, None: agent, ssh_config and default keys.
+    ``known_hosts`` is the path of the file to verify against, None: the user's own.
+    ``trust_first`` accepts an unknown (never a changed) host key and remembers it in the data folder.
+    ``log_path`` is the run log, looked for on ``log_side``; ``results_dir`` the result tree on the same side, None: from the log.
+    ``container`` is a container's name on the machine; "" when the runner does not use one.
+    """
+
+    name: str
+    ssh_host: str = "127.0.0.1"
+    ssh_user: str | None = None
+    ssh_port: int | None = None
+    ssh_key: str | None = None
+    known_hosts: str | None = None
+    trust_first: bool = False
+    proxy_jump: str | None = None
+    transport: Transport = Transport.SSH
+    container: str = "winarena"
+    engine: str = "docker"
+    guest_ip: str = "20.20.20.21"
+    waa_port: int = 5000
+    vnc_port: int = 8006
+    vnc_url: str | None = None
+    log_path: str = "/tmp/waa_benchmark.log"  # noqa: S108 - a path on the VM, given by requirement B1
+    log_side: LogSide = LogSide.AUTO
+    results_dir: str | None = None
+    process: str = r"python.*run\.py"
+    origin: Origin = Origin.CONFIG
+
+    def __post_init__(self) -> None:
+        """Check what the type cannot say."""
+        if not NAME.fullmatch(self.name):
+            raise Invalid("name", f"{self.name!r} is not 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit")
+        _need_host("ssh_host", self.ssh_host)
+        _need_host("guest_ip", self.guest_ip)
+        for field in ("ssh_port", "waa_port", "vnc_port"):
+            port = getattr(self, field)
+            if port is not None and not 1 <= port <= 65535:
+                raise Invalid(field, f"{port} is not a port (1 to 65535)")
+        if self.ssh_user is not None and not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._@\\-]{0,63}", self.ssh_user):
+            raise Invalid("ssh_user", f"{self.ssh_user!r} is not a user name")
+        if self.container and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", self.container):
+            raise Invalid("container", f"{self.container!r} is not a container name")
+        if not re.fullmatch(r"[A-Za-z0-9_./-]{1,200}", self.engine) or self.engine.startswith("-"):
+            raise Invalid("engine", f"{self.engine!r} is not a program such as docker or podman")
+        for field in ("log_path", "results_dir"):
+            path = getattr(self, field)
+            if path is not None and (not path.startswith("/") or any(ord(letter) < 32 for letter in path) or len(path) > 1024):
+                raise Invalid(field, f"{path!r} is not an absolute path")
+        try:
+            re.compile(self.process)
+        except re.error as error:
+            raise Invalid("process", f"{self.process!r} is not a regular expression: {error}") from error
+        if not self.process or len(self.process) > 200 or any(ord(letter) < 32 for letter in self.process):
+            raise Invalid("process", "is not 1 to 200 printable characters")
+        if self.vnc_url is not None and not re.match(r"https?://", self.vnc_url):
+            raise Invalid("vnc_url", f"{self.vnc_url!r} is not an http or https address")
+
+
+def _need_host(field: str, value: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9]+)?", value):
+        raise Invalid(field, f"{value!r} is not a host name or IP address")

@@ -1,0 +1,1 @@
+"""In-process fan-out of events with replay."""

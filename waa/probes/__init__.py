@@ -1,0 +1,1 @@
+"""Adapters that look at benchmark machines."""

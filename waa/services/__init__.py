@@ -1,0 +1,1 @@
+"""What runs in the background: the recorder, the monitor, and what keeps them alive."""
