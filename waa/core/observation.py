@@ -175,4 +175,9 @@ class TroubleMet(Observation):
     failure: Failure
 
 
-AnyObservation = VmNamed | VmForgotten | LinkOpened | LinkFailed | StatusSeen | LogRead | ScoreFound | TroubleMet
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimePassed(Observation):
+    """Nothing new was seen; what depends on time alone is looked at."""
+
+
+AnyObservation = TimePassed | VmNamed | VmForgotten | LinkOpened | LinkFailed | StatusSeen | LogRead | ScoreFound | TroubleMet

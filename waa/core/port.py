@@ -1,10 +1,13 @@
 """What the services need from the adapters, as protocols: the arrows of imports stay downward."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from waa.core.entity import Entity, RunId
 from waa.core.error import LinkError
+from waa.core.event import Change, Event, EventType
+from waa.core.observation import LogCursor
 from waa.core.spec import VmSpec
 
 
@@ -66,3 +69,43 @@ class LinkOpener(Protocol):
 
     async def close(self) -> None:
         """Abort what is being opened and give the threads back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What a store holds: the newest version of every entity (runs before their tasks, tasks in the order of their
+    index and attempt), the log cursors, and the range of event ids that it can still give (``first_event_id`` is
+    ``last_event_id + 1`` where it holds none)."""
+
+    store_id: str
+    entities: Sequence[Entity]
+    cursors: Sequence[LogCursor]
+    first_event_id: int
+    last_event_id: int
+
+
+class Store(Protocol):
+    """Keeps events, the newest version of each entity, and log cursors. Methods block: for the recorder's one thread.
+
+    All raise Unavailable where the database cannot be used now.
+    """
+
+    def load(self) -> Snapshot:
+        """Everything needed to continue after a restart. ``store_id`` names this database for good."""
+
+    def append(self, changes: Sequence[Change], cursors: Sequence[LogCursor] = ()) -> list[Event]:
+        """All of it in one transaction, durable when it returns. Ids rise without end, also across restarts.
+        VM_REMOVED deletes the VM with its runs, tasks and cursors."""
+
+    def events_since(self, after: int, *, types: Collection[EventType] | None = None, limit: int = 1000) -> list[Event]:
+        """The events with a greater id, oldest first."""
+
+    def prune(self, *, max_events: int, runs_before: float) -> tuple[int, list[RunId]]:
+        """Drop the oldest events beyond ``max_events`` and the runs (with tasks) that ended before a moment.
+        Gives the first event id that is still held, and the runs that went."""
+
+    def check(self) -> None:
+        """Ask the database for a sign of life."""
+
+    def close(self) -> None:
+        """Give everything back. May be called twice."""

@@ -1,0 +1,67 @@
+"""JSON of entities and events, typed in both directions. ``Any`` stops here."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+
+from waa.core.entity import Entity, Run, Task, Trouble, Vm
+from waa.core.error import Invalid
+from waa.core.event import EventType
+
+_KINDS: Mapping[str, type[Entity]] = {"vm": Vm, "run": Run, "task": Task, "trouble": Trouble}
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+_DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in _KINDS.items()}
+
+Decoded = TypeVar("Decoded")
+
+
+def kind_of(type_: EventType) -> str:
+    """Which kind of entity an event carries."""
+    return type_.value.partition(".")[0]
+
+
+def encode(value: object) -> bytes:
+    """Compact JSON of any entity, event data or plain structure; NaN becomes null."""
+    return _ENCODER.encode(value)
+
+
+def decode_entity(kind: str, data: bytes | str) -> Entity:
+    """The entity back from its JSON. Raises Invalid where it does not fit."""
+    try:
+        return _DECODERS[kind].decode(data)
+    except msgspec.MsgspecError as error:
+        raise Invalid(kind, str(error)) from error
+
+
+def decode(type_: type[Decoded], data: bytes | str, *, name: str) -> Decoded:
+    """A typed value from JSON. Raises Invalid that names the field (``name`` where it is the whole)."""
+    try:
+        return msgspec.json.decode(data, type=type_)
+    except msgspec.ValidationError as error:
+        raise _named(error, name) from error
+    except msgspec.DecodeError as error:
+        raise Invalid(name, f"is not JSON: {error}") from error
+
+
+def convert(type_: type[Decoded], value: object, *, name: str, strict: bool = True) -> Decoded:
+    """A typed value from plain structures; ``strict=False`` reads numbers and booleans from text (forms, environment)."""
+    try:
+        return msgspec.convert(value, type_, strict=strict)
+    except msgspec.ValidationError as error:
+        raise _named(error, name) from error
+
+
+def to_plain(value: object) -> object:
+    """Plain dicts, lists and scalars of any value that ``encode`` takes."""
+    return msgspec.to_builtins(value)
+
+
+def _named(error: msgspec.ValidationError, name: str) -> Invalid:
+    text, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").lstrip(".")
+    if not field and "field `" in text:
+        field = text.split("field `")[1].split("`")[0]
+    if isinstance(error.__cause__, Invalid):
+        return error.__cause__
+    return Invalid(field or name, text)

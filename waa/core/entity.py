@@ -1,0 +1,142 @@
+"""What is known of VMs, runs and tasks. Immutable: a change makes a new one."""
+
+from dataclasses import dataclass, field
+from typing import NewType
+
+from waa.core.error import Failure
+from waa.core.logs.fact import Activity, Dialect, TaskRef
+from waa.core.observation import Container, GuestProbe, LogSource, Machine, Reading, Runner, SetupPage
+from waa.core.spec import VmSpec
+from waa.core.status import BootStage, Phase, RunStatus, TaskStatus
+
+RunId = NewType("RunId", str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Our connection to the VM. ``connected`` None: not tried yet. ``since_at``: when it became so."""
+
+    connected: bool | None = None
+    since_at: float | None = None
+    failure: Failure | None = None
+    retry_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """How far Windows set-up is, from the container's log. ``boots`` counts container starts seen in that log."""
+
+    stage: BootStage | None = None
+    stage_at: float | None = None
+    detail: str = ""
+    percent: float | None = None
+    error: str = ""
+    error_at: float | None = None
+    stopped: str = ""
+    boots: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vm:
+    """A VM: what the operator said, and what was observed, each part with its age.
+
+    ``phase_at`` is when the phase began. ``seen_at`` is the last time that the machine said anything, as far as
+    events know it; between events the monitor knows a younger one.
+    """
+
+    name: str
+    spec: VmSpec
+    connection: Connection = Connection()
+    phase: Phase = Phase.UNKNOWN
+    phase_at: float | None = None
+    phase_detail: str = ""
+    container: Reading[Container] = Reading()
+    probe: Reading[GuestProbe] = Reading()
+    runner: Reading[Runner] = Reading()
+    machine: Reading[Machine] = Reading()
+    setup_page: Reading[SetupPage] = Reading()
+    boot: Boot = Boot()
+    run_id: RunId | None = None
+    seen_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One benchmark run. ``total`` is None until the run itself said it; ``plan`` is its ordered task list
+    where printed. ``log`` is the log that tells about it (a second log of the same run is ignored).
+
+    ``threshold``: a score of at least this passes. ``runner_pid`` is the process last seen to run it, None: none was seen.
+    """
+
+    run_id: RunId
+    vm: str
+    log: LogSource
+    dialect: Dialect
+    status: RunStatus = RunStatus.RUNNING
+    started_at: float
+    first_seen_at: float
+    ended_at: float | None = None
+    end_reason: str = ""
+    launcher: bool = False
+    total: int | None = None
+    plan: tuple[TaskRef, ...] = ()
+    arguments: dict[str, str] = field(default_factory=dict)
+    average_score: float | None = None
+    threshold: float = 1.0
+    runner_pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One attempt at one task of a run. ``index`` is its 1-based place in the order of starting.
+
+    ``score`` is a fraction; ``provisional``: it is the log's rounded one, no ``result.txt`` confirmed it yet.
+    ``activity`` and ``repeats`` (how often the last action came in a row) tell what a running task does.
+    """
+
+    run_id: RunId
+    vm: str
+    domain: str
+    task_id: str
+    attempt: int = 1
+    index: int
+    worker: str = ""
+    instruction: str = ""
+    status: TaskStatus = TaskStatus.RUNNING
+    step: int = 0
+    action: str = ""
+    repeats: int = 0
+    activity: Activity | None = None
+    score: float | None = None
+    provisional: bool = True
+    error: str = ""
+    started_at: float
+    ended_at: float | None = None
+    changed_at: float
+
+    @property
+    def key(self) -> str:
+        """What tells the attempts of one run apart."""
+        return f"{self.domain}/{self.task_id}#{self.attempt}"
+
+    @property
+    def success(self) -> bool | None:
+        """None where the outcome was not observed, or is an infrastructure error."""
+        return {TaskStatus.PASSED: True, TaskStatus.FAILED: False}.get(self.status)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it ended, in whatever way."""
+        return self.status is not TaskStatus.RUNNING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Something that went wrong on the server's side of the work."""
+
+    vm: str
+    at: float
+    failure: Failure
+
+
+Entity = Vm | Run | Task | Trouble

@@ -1,0 +1,152 @@
+"""All that is known now, and how an event changes it (``evolve``): an assignment, nothing more."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from waa.core.entity import Entity, Run, RunId, Task, Trouble, Vm
+from waa.core.event import Change, EventType
+from waa.core.observation import LogCursor
+from waa.core.status import RunStatus, TaskStatus
+
+MAX_TROUBLES = 50
+"""The page shows the newest few; older ones are in the store's event log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Counts of one run. ``completed`` = tasks that ended = passed + failed + error + unknown."""
+
+    completed: int = 0
+    passed: int = 0
+    failed: int = 0
+    error: int = 0
+    unknown: int = 0
+    running: int = 0
+
+    @property
+    def scored(self) -> int:
+        """Tasks with a verdict of the evaluator."""
+        return self.passed + self.failed
+
+    def with_task(self, status: TaskStatus, by: int) -> "Progress":
+        """The counts after ``by`` (+1 or -1) tasks of a status."""
+        over = 0 if status is TaskStatus.RUNNING else by
+        return Progress(
+            completed=self.completed + over,
+            passed=self.passed + by * (status is TaskStatus.PASSED),
+            failed=self.failed + by * (status is TaskStatus.FAILED),
+            error=self.error + by * (status is TaskStatus.ERROR),
+            unknown=self.unknown + by * (status is TaskStatus.UNKNOWN),
+            running=self.running + by * (status is TaskStatus.RUNNING),
+        )
+
+
+@dataclass(slots=True)
+class State:
+    """One writer evolves it; everyone on the loop's thread may read it between two awaits.
+
+    ``tasks`` holds the attempts of each run in the order of their start; ``progress`` is derived from them.
+    A task that is tried again counts once, with its newest attempt.
+    """
+
+    vms: dict[str, Vm] = field(default_factory=dict)
+    runs: dict[RunId, Run] = field(default_factory=dict)
+    tasks: dict[RunId, dict[str, Task]] = field(default_factory=dict)
+    progress: dict[RunId, Progress] = field(default_factory=dict)
+    cursors: dict[tuple[str, str], LogCursor] = field(default_factory=dict)
+    troubles: list[Trouble] = field(default_factory=list)
+    last_event_id: int = 0
+    _latest: dict[tuple[str, str], RunId] = field(default_factory=dict)
+
+    def evolve(self, change: Change) -> None:
+        """Take one change over."""
+        if change.type is EventType.VM_REMOVED and isinstance(change.entity, Vm):
+            self._remove(change.entity.name)
+        else:
+            self.put(change.entity)
+
+    def put(self, entity: Entity) -> None:
+        """Take the newest version of an entity over."""
+        match entity:
+            case Vm():
+                self.vms[entity.name] = entity
+            case Run():
+                key = (entity.vm, entity.log.key)
+                newest = self.runs.get(self._latest.get(key, RunId("")))
+                if newest is None or newest.started_at <= entity.started_at:
+                    self._latest[key] = entity.run_id
+                self.runs[entity.run_id] = entity
+                self.tasks.setdefault(entity.run_id, {})
+                self.progress.setdefault(entity.run_id, Progress())
+            case Task():
+                self._put_task(entity)
+            case Trouble():
+                self.troubles.append(entity)
+                del self.troubles[:-MAX_TROUBLES]
+
+    def put_cursor(self, cursor: LogCursor) -> None:
+        """Remember how far a log was digested."""
+        self.cursors[cursor.vm, cursor.source.key] = cursor
+
+    def run_of_log(self, vm: str, log_key: str) -> Run | None:
+        """The newest run that this log told about."""
+        run_id = self._latest.get((vm, log_key))
+        return self.runs.get(run_id) if run_id is not None else None
+
+    def runs_of(self, vm: str) -> list[Run]:
+        """The runs of a VM, newest first."""
+        return sorted((run for run in self.runs.values() if run.vm == vm), key=lambda run: run.started_at, reverse=True)
+
+    def open_tasks(self, run_id: RunId) -> Iterator[Task]:
+        """The tasks that run now, oldest first."""
+        if self.progress.get(run_id, Progress()).running:
+            yield from (task for task in self.tasks[run_id].values() if not task.is_over)
+
+    def drop_runs(self, run_ids: Iterable[RunId]) -> None:
+        """Forget runs that the store pruned."""
+        for run_id in run_ids:
+            run = self.runs.pop(run_id, None)
+            self.tasks.pop(run_id, None)
+            self.progress.pop(run_id, None)
+            if run is not None and self._latest.get((run.vm, run.log.key)) == run_id:
+                del self._latest[run.vm, run.log.key]
+
+    def copy(self) -> "State":
+        """An independent copy; the entities are immutable and shared."""
+        return State(
+            vms=dict(self.vms),
+            runs=dict(self.runs),
+            tasks={run_id: dict(tasks) for run_id, tasks in self.tasks.items()},
+            progress=dict(self.progress),
+            cursors=dict(self.cursors),
+            troubles=list(self.troubles),
+            last_event_id=self.last_event_id,
+            _latest=dict(self._latest),
+        )
+
+    def _put_task(self, task: Task) -> None:
+        tasks = self.tasks.setdefault(task.run_id, {})
+        name = f"{task.domain}/{task.task_id}"
+        replaced = tasks.get(task.key) or tasks.get(f"{name}#{task.attempt - 1}")
+        is_newest_attempt = f"{name}#{task.attempt + 1}" not in tasks
+        tasks[task.key] = task
+        if is_newest_attempt:
+            progress = self.progress.get(task.run_id, Progress())
+            if replaced is not None:
+                progress = progress.with_task(replaced.status, -1)
+            self.progress[task.run_id] = progress.with_task(task.status, 1)
+
+    def _remove(self, name: str) -> None:
+        self.vms.pop(name, None)
+        self.drop_runs([run.run_id for run in self.runs_of(name)])
+        for key in [key for key in self.cursors if key[0] == name]:
+            del self.cursors[key]
+
+
+def current_run(state: State, vm: Vm) -> Run | None:
+    """The run that the VM is shown with: the one that runs, else the newest."""
+    runs: Mapping[RunId, Run] = state.runs
+    run = runs.get(vm.run_id) if vm.run_id is not None else None
+    if run is not None and run.status is RunStatus.RUNNING:
+        return run
+    return next(iter(state.runs_of(vm.name)), None)
