@@ -1,5 +1,6 @@
 """JSON of entities and events, typed in both directions. ``Any`` stops here."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -8,6 +9,7 @@ import msgspec
 from waa.core.entity import Entity, Run, Task, Trouble, Vm
 from waa.core.error import Invalid
 from waa.core.event import EventType
+from waa.core.spec import Origin, VmSpec
 
 _KINDS: Mapping[str, type[Entity]] = {"vm": Vm, "run": Run, "task": Task, "trouble": Trouble}
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -55,6 +57,15 @@ def convert(type_: type[Decoded], value: object, *, name: str, strict: bool = Tr
 def to_plain(value: object) -> object:
     """Plain dicts, lists and scalars of any value that ``encode`` takes."""
     return msgspec.to_builtins(value)
+
+
+def spec_from(table: Mapping[str, object], *, origin: Origin, strict: bool = True) -> VmSpec:
+    """A VM from plain values. Raises Invalid that names the field. ``strict=False`` reads text, as forms send it."""
+    allowed = [item.name for item in dataclasses.fields(VmSpec) if item.name != "origin"]
+    for key in table:
+        if key not in allowed:
+            raise Invalid(str(key)[:80], f"is not a field of a VM; allowed: {', '.join(allowed)}")
+    return convert(VmSpec, {**table, "origin": origin.value}, name="vm", strict=strict)
 
 
 def _named(error: msgspec.ValidationError, name: str) -> Invalid:

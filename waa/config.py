@@ -1,0 +1,223 @@
+"""One frozen configuration from ``waa.toml``, the environment (``WAA_*``) and flags; built once at the start.
+
+Precedence: flag, environment, file, default. A bad value stops the start with a message that names the file (or
+variable), the key and what is allowed. Only ``server.py`` reads this module; values are passed down.
+"""
+
+import argparse
+import dataclasses
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_type_hints
+
+from waa.core.codec import spec_from
+from waa.core.error import Invalid, WaaError
+from waa.core.spec import Origin, VmSpec
+
+
+class ConfigError(WaaError):
+    """The configuration is wrong; the text names where and what is allowed."""
+
+
+class Switch(StrEnum):
+    """AUTO: on where nothing else is configured."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class LogLevel(StrEnum):
+    """How much the server says on standard error."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _setting(default: Any, help_text: str, *, unit: str = "", low: float | None = None, high: float | None = None) -> Any:
+    metadata = {"help": help_text, "unit": unit, "low": low, "high": high}
+    if isinstance(default, tuple | dict):
+        return field(default_factory=lambda: default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting with its default, unit, bounds and help line; ``vms`` come from ``[[vm]]`` tables."""
+
+    host: str = _setting("127.0.0.1", "Address to listen on. There is no login yet: keep it local, or put a proxy with a login in front.")
+    port: int = _setting(8765, "Port to listen on; 0 takes any free one.", low=0, high=65535)
+    data: Path = _setting(Path("~/.local/share/waa-live"), "Folder of the database, remembered host keys and the demo VM.")
+    database: str = _setting("", "Database as a URL; empty: SQLite in the data folder.")
+    demo: Switch = _setting(Switch.AUTO, "The embedded demo VM: auto (only where no VM is configured or registered), on, off.")
+    demo_speed: float = _setting(1.0, "How much faster than life the demo VM plays.", low=0.1, high=1000)
+    sse: bool = _setting(True, "Live streams. Off: every page polls.")
+    interval_s: float = _setting(5.0, "How often the page polls the live evaluation where it cannot stream.", unit="s", low=1, high=60)
+    status_interval_s: float = _setting(2.0, "How often the status reporter on a VM looks.", unit="s", low=1, high=60)
+    threshold: float = _setting(1.0, "A score of at least this is a success.", low=0, high=1)
+    unreachable_after_s: float = _setting(20.0, "When a VM that cannot be reached needs attention.", unit="s", low=0, high=86400)
+    stalled_after_s: float = _setting(900.0, "When a task without any sign of progress needs attention.", unit="s", low=10, high=86400)
+    idle_after_s: float = _setting(900.0, "When a VM that runs nothing needs attention.", unit="s", low=10, high=604800)
+    guest_down_after_s: float = _setting(
+        60.0, "When a guest that does not answer during a run needs attention.", unit="s", low=5, high=86400
+    )
+    loop_repeats: int = _setting(5, "How often the same action in a row is called a loop.", low=2, high=1000)
+    runner_grace_s: float = _setting(
+        60.0, "How long a runner's process may be gone before its run is interrupted.", unit="s", low=5, high=86400
+    )
+    live_files: str = _setting("", "Folder with benchmark_live.json and benchmark_progress.json to show too; empty: none.")
+    max_streams: int = _setting(10000, "Streams at once, in all.", low=1, high=100000)
+    max_streams_per_address: int = _setting(1000, "Streams at once from one address.", low=1, high=100000)
+    max_streams_per_browser: int = _setting(4, "Streams at once of one browser; the oldest polls instead.", low=1, high=100)
+    stream_lifetime_s: float = _setting(
+        1800.0, "A stream ends after this time, give or take a fifth; its client resumes.", unit="s", low=10, high=86400
+    )
+    embed_origins: tuple[str, ...] = _setting((), "Origins whose pages may embed panels, such as https://wiki.example.org.")
+    allowed_hosts: tuple[str, ...] = _setting(
+        (), "Further names this server is called by (the Host header); local names are always allowed."
+    )
+    max_events: int = _setting(200_000, "Events kept for resuming clients.", low=1000, high=100_000_000)
+    keep_runs_days: float = _setting(365.0, "How long a finished run is kept.", unit="days", low=1, high=36500)
+    ssh_threads: int = _setting(8, "Threads that open SSH connections.", low=1, high=64)
+    log_level: LogLevel = _setting(LogLevel.INFO, "What the server says on standard error: debug, info, warning, error.")
+    vms: tuple[VmSpec, ...] = ()
+
+    @property
+    def database_url(self) -> str:
+        """Where the records are."""
+        return self.database or f"sqlite:///{self.data / 'waa.db'}"
+
+
+SETTINGS: Mapping[str, dataclasses.Field[Any]] = {item.name: item for item in dataclasses.fields(Config) if item.name != "vms"}
+_TYPES = get_type_hints(Config)
+CONFIG_VARIABLE = "WAA_CONFIG"
+DEFAULT_FILE = Path("waa.toml")
+
+
+def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """The configuration of this process. Raises ConfigError; ``--help`` prints the settings and exits."""
+    flags = vars(_parser().parse_args(arguments))
+    path = flags.pop("config") or environment.get(CONFIG_VARIABLE)
+    table = _read_file(Path(path).expanduser() if path else DEFAULT_FILE, must_exist=bool(path))
+    origin = f"{path or DEFAULT_FILE}"
+    values: dict[str, Any] = {}
+    vms = _read_vms(table.pop("vm", []), origin)
+    for key, value in table.items():
+        if key not in SETTINGS:
+            raise ConfigError(f"{origin}: unknown key {key!r}; allowed: vm, {', '.join(sorted(SETTINGS))}")
+        values[key] = _checked(key, value, where=f"{origin}: {key}")
+    for key in SETTINGS:
+        variable = f"WAA_{key.upper()}"
+        text = _from_environment(environment, variable)
+        if text is not None:
+            values[key] = _checked(key, text, where=variable)
+        if flags.get(key) is not None:
+            values[key] = _checked(key, flags[key], where=f"--{key.replace('_', '-')}")
+    config = Config(**values, vms=vms)
+    return dataclasses.replace(config, data=config.data.expanduser().absolute())
+
+
+def _from_environment(environment: Mapping[str, str], variable: str) -> str | None:
+    """The variable, or the content of the file that ``<variable>_FILE`` names (for secrets)."""
+    if variable in environment:
+        return environment[variable]
+    path = environment.get(f"{variable}_FILE")
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{variable}_FILE: {path} cannot be read: {error.strerror}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="server.py", description="Live dashboard for computer-use agent benchmarks.")
+    parser.add_argument("--config", metavar="FILE", help=f"configuration file (default {DEFAULT_FILE}, if it exists)")
+    for name, item in SETTINGS.items():
+        unit = f" [{item.metadata['unit']}]" if item.metadata["unit"] else ""
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", help=f"{item.metadata['help']}{unit}".replace("%", "%%"))
+    return parser
+
+
+def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if must_exist:
+            raise ConfigError(f"{path}: there is no such file") from error
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+
+
+def _read_vms(tables: object, origin: str) -> tuple[VmSpec, ...]:
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{origin}: vm: write each VM as a [[vm]] table")
+    specs: dict[str, VmSpec] = {}
+    for number, table in enumerate(tables, start=1):
+        where = f"{origin}: [[vm]] {table.get('name', f'number {number}')!s}"
+        try:
+            spec = spec_from(table, origin=Origin.CONFIG)
+        except Invalid as error:
+            raise ConfigError(f"{where}: {error}") from error
+        if spec.name in specs:
+            raise ConfigError(f"{where}: name: there are two VMs of this name")
+        specs[spec.name] = spec
+    return tuple(specs.values())
+
+
+def _checked(key: str, value: object, *, where: str) -> Any:
+    kind, metadata = _TYPES[key], SETTINGS[key].metadata
+    try:
+        made = _made(kind, value)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{where}: {value!r} is not {_allowed(kind)}") from error
+    low, high = metadata["low"], metadata["high"]
+    if isinstance(made, int | float) and not isinstance(made, bool) and low is not None and not low <= made <= high:
+        raise ConfigError(f"{where}: {value!r} is not between {low} and {high}{' ' + metadata['unit'] if metadata['unit'] else ''}")
+    if key in ("embed_origins",):
+        for origin in made:
+            if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", origin):
+                raise ConfigError(f"{where}: {origin!r} is not an origin such as https://wiki.example.org")
+    return made
+
+
+def _made(kind: Any, value: object) -> Any:
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        return {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}[
+            _text(value).lower()
+        ]
+    if kind in (int, float):
+        if isinstance(value, bool) or (kind is int and isinstance(value, float)):
+            raise TypeError
+        made = kind(value)
+        if made != made:  # noqa: PLR0124 - not a number is not equal to itself
+            raise ValueError
+        return made
+    if get_args(kind) and not isinstance(kind, UnionType):
+        items = value if isinstance(value, list) else [part.strip() for part in _text(value).split(",") if part.strip()]
+        return tuple(_text(item) for item in items)
+    return kind(_text(value))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _allowed(kind: Any) -> str:
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return f"one of: {', '.join(kind)}"
+    return {bool: "true or false", int: "a whole number", float: "a number", Path: "a path", str: "a text"}.get(kind, "a list of texts")
