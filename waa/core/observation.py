@@ -139,6 +139,15 @@ class LogSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogFound:
+    """A log that exists now. ``modified_at`` None where it is not told (a container's own log)."""
+
+    source: LogSource
+    size: int
+    modified_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogCursor:
     """How far one log was digested: everything before byte ``offset`` of the file ``source.identity`` has become
     events; ``parser`` is the parser's state there. Kept in the store, in one transaction with those events."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from waa.core.entity import Entity, RunId
-from waa.core.error import LinkError
+from waa.core.error import Failure, LinkError
 from waa.core.event import Change, Event, EventType
-from waa.core.observation import LogCursor
+from waa.core.observation import LogCursor, LogFound, LogSource, StatusSeen
 from waa.core.spec import VmSpec
 
 
@@ -69,6 +69,56 @@ class LinkOpener(Protocol):
 
     async def close(self) -> None:
         """Abort what is being opened and give the threads back."""
+
+
+class LogFollower(Protocol):
+    """One followed log."""
+
+    def pause(self) -> None:
+        """Stop reading; the machine is pushed back."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def close(self) -> None:
+        """Stop following. May be called twice."""
+
+
+class Watch(Protocol):
+    """What is asked of one VM over one open link."""
+
+    async def run(self) -> None:
+        """Report until the link ends or is silent: always ends by raising LinkError."""
+
+    async def follow(
+        self,
+        source: LogSource,
+        offset: int,
+        *,
+        on_data: Callable[[bytes], None],
+        on_reset: Callable[[LogSource], None],
+        on_end: Callable[[Failure | None], None],
+    ) -> LogFollower:
+        """Give the log's bytes from ``offset`` on, as they are written. ``on_reset``: truncated or replaced, what
+        follows begins at byte 0 of the new source. Raises LinkError."""
+
+    async def read_result(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool) -> bytes | None:
+        """The newest ``<domain>/<task_id>/result.txt`` below the roots, None where there is none. Raises LinkError."""
+
+
+class WatchMaker(Protocol):
+    """Makes the watch of one VM; the callbacks come on the loop's thread."""
+
+    def __call__(
+        self,
+        link: Link,
+        spec: VmSpec,
+        *,
+        on_status: Callable[[StatusSeen], None],
+        on_alive: Callable[[float], None],
+        on_logs: Callable[[tuple[LogFound, ...]], None],
+    ) -> Watch:
+        """A watch that is not running yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

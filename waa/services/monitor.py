@@ -1,0 +1,442 @@
+"""The probe loop: one prober per VM however many clients watch, over one kept connection.
+
+Flow of one VM: open the link (back off with jitter where that fails) -> the watch reports status on change and a
+heartbeat -> found logs are followed from their cursors, parsed and recorded -> the link ends with a reason -> again.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from waa.core.entity import RunId, Task
+from waa.core.error import Failure, LinkError
+from waa.core.event import Event, EventType
+from waa.core.logs.files import read_score
+from waa.core.logs.parser import LogParser
+from waa.core.observation import (
+    LinkFailed,
+    LinkOpened,
+    LogCursor,
+    LogFound,
+    LogKind,
+    LogRead,
+    LogSource,
+    ScoreFound,
+    StatusSeen,
+    TimePassed,
+    VmForgotten,
+    VmNamed,
+)
+from waa.core.observation import Container as ContainerSeen
+from waa.core.port import LinkOpener, LogFollower, Watch, WatchMaker
+from waa.core.spec import VmSpec
+from waa.core.status import ContainerStatus, Reason, TaskStatus
+from waa.services.recorder import Recorder
+from waa.services.supervise import Supervisor
+
+log = logging.getLogger(__name__)
+
+MIN_BACKOFF_S = 1.0
+MAX_BACKOFF_S = 30.0
+MAX_BUFFER_BYTES = 512 * 1024
+"""Log bytes of one log that wait to be parsed; beyond it the machine is pushed back."""
+SLICE_BYTES = 128 * 1024
+"""Log bytes parsed in one turn of the loop: some milliseconds."""
+TAIL_BYTES = 64 * 1024
+"""Already digested log text that is read again after a restart, for the live tail only."""
+TICK_S = 10.0
+"""How often what depends on time alone is looked at."""
+MAX_UNSETTLED = 500
+"""Scores that wait for their ``result.txt``; a whole benchmark fits."""
+SETTLE_TRIES_S = (0.5, 5.0, 30.0)
+"""When ``result.txt`` is looked for after the task's end; it can be written a little later than the log line."""
+
+LogSink = Callable[[str, LogSource, bytes], None]
+"""Takes log text for the live tail: VM, log, bytes. Empty bytes: the log begins anew."""
+
+
+def backoff_s(attempt: int, spread: float) -> float:
+    """The wait before try ``attempt`` (1 is the first retry); ``spread`` 0..1 is the random part."""
+    return min(MAX_BACKOFF_S, MIN_BACKOFF_S * 2.0 ** min(attempt - 1, 10)) * (0.5 + spread)
+
+
+class Monitor:
+    """Starts and ends the probers of all VMs.
+
+    ``seen_at`` is the last sign of life of each VM; it moves with every heartbeat and causes no event.
+    """
+
+    def __init__(
+        self,
+        *,
+        recorder: Recorder,
+        opener: LinkOpener,
+        make_watch: WatchMaker,
+        supervisor: Supervisor,
+        on_log: LogSink,
+        clock: Callable[[], float],
+        spread: Callable[[], float] = random.random,
+    ) -> None:
+        self.seen_at: dict[str, float] = {}
+        self._recorder = recorder
+        self._opener = opener
+        self._make_watch = make_watch
+        self._supervisor = supervisor
+        self._on_log = on_log
+        self._clock = clock
+        self._spread = spread
+        self._probers: dict[str, _Prober] = {}
+        self._stop_listening: Callable[[], None] | None = None
+
+    def start(self) -> None:
+        """Begin to watch every VM of the state."""
+        self._stop_listening = self._recorder.hub.listen(self._hear)
+        self._supervisor.start("clock", self._tick)
+        for vm in self._recorder.state.vms.values():
+            if vm.seen_at is not None:
+                self.seen_at[vm.name] = vm.seen_at
+            self._begin(vm.spec)
+
+    async def name(self, spec: VmSpec) -> None:
+        """Add a VM, or replace what is said about it; it is watched from now on."""
+        await self._recorder.record(VmNamed(vm=spec.name, at=self._clock(), spec=spec), wait=True)
+        prober = self._probers.get(spec.name)
+        if prober is not None and prober.spec == spec:
+            return
+        await self._end(spec.name)
+        self._begin(spec)
+
+    async def forget(self, name: str) -> None:
+        """Stop watching a VM and take it off the list; its runs stay."""
+        await self._end(name)
+        self.seen_at.pop(name, None)
+        await self._recorder.record(VmForgotten(vm=name, at=self._clock()), wait=True)
+
+    def retry_now(self, name: str) -> None:
+        """Try an unreachable VM at once."""
+        prober = self._probers.get(name)
+        if prober is not None:
+            prober.wake.set()
+
+    async def close(self) -> None:
+        """End all probers. May be called twice."""
+        if self._stop_listening is not None:
+            self._stop_listening()
+            self._stop_listening = None
+        await self._supervisor.stop("clock")
+        await asyncio.gather(*(self._end(name) for name in list(self._probers)))
+
+    def _begin(self, spec: VmSpec) -> None:
+        prober = _Prober(spec, self._recorder, self._opener, self._make_watch, self._on_log, self._clock, self._spread, self.seen_at)
+        self._probers[spec.name] = prober
+        self._supervisor.start(f"vm {spec.name}", prober.run)
+
+    async def _end(self, name: str) -> None:
+        if self._probers.pop(name, None) is not None:
+            await self._supervisor.stop(f"vm {name}")
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.type is EventType.TASK_COMPLETED and isinstance(event.entity, Task):
+                prober = self._probers.get(event.entity.vm)
+                if prober is not None:
+                    prober.unsettled.append(event.entity)
+                    prober.has_unsettled.set()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            for name in list(self._probers):
+                await self._recorder.record(TimePassed(vm=name, at=self._clock()))
+
+
+class _Prober:
+    """Looks at one VM for as long as it is on the list."""
+
+    def __init__(
+        self,
+        spec: VmSpec,
+        recorder: Recorder,
+        opener: LinkOpener,
+        make_watch: WatchMaker,
+        on_log: LogSink,
+        clock: Callable[[], float],
+        spread: Callable[[], float],
+        seen_at: dict[str, float],
+    ) -> None:
+        self.spec = spec
+        self.wake = asyncio.Event()
+        self.unsettled: deque[Task] = deque(maxlen=MAX_UNSETTLED)
+        self.has_unsettled = asyncio.Event()
+        self._recorder = recorder
+        self._opener = opener
+        self._make_watch = make_watch
+        self._on_log = on_log
+        self._clock = clock
+        self._spread = spread
+        self._seen_at = seen_at
+
+    async def run(self) -> None:
+        attempt = 0
+        while True:
+            session = _Session(self.spec, self._recorder, self._on_log, self._clock, self._seen_at)
+            failure = await self._look(session)
+            attempt = 1 if session.was_alive else attempt + 1
+            delay_s = backoff_s(attempt, self._spread())
+            now = self._clock()
+            log.info("link failed vm=%s reason=%s retry_in_s=%.1f", self.spec.name, failure.reason, delay_s)
+            await self._recorder.record(LinkFailed(vm=self.spec.name, at=now, failure=failure, retry_at=now + delay_s))
+            self.wake.clear()
+            try:
+                async with asyncio.timeout(delay_s):
+                    await self.wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _look(self, session: "_Session") -> Failure:
+        try:
+            link = await self._opener.open(self.spec)
+        except LinkError as error:
+            return error.failure
+        try:
+            watch = self._make_watch(link, self.spec, on_status=session.take_status, on_alive=session.take_alive, on_logs=session.take_logs)
+            return await session.run(watch, self._settle)
+        finally:
+            await link.close()
+
+    async def _settle(self, watch: Watch) -> None:
+        """Look for the exact scores of tasks that ended; the log only has them rounded."""
+        state = self._recorder.state
+        for run in state.runs_of(self.spec.name)[:1]:
+            self.unsettled.extend(task for task in state.tasks[run.run_id].values() if task.is_over and task.provisional)
+        while True:
+            if not self.unsettled:
+                self.has_unsettled.clear()
+                await self.has_unsettled.wait()
+            task = self.unsettled.popleft()
+            if task.status not in (TaskStatus.ERROR,):
+                await self._settle_one(watch, task)
+
+    async def _settle_one(self, watch: Watch, task: Task) -> None:
+        run = self._recorder.state.runs.get(task.run_id)
+        if run is None:
+            return
+        inner = run.log.kind is not LogKind.FILE
+        roots = result_roots(self.spec, run.arguments, inner=inner)
+        for delay_s in SETTLE_TRIES_S if roots else ():
+            text = await watch.read_result(domain=task.domain, task_id=task.task_id, roots=roots, inner=inner)
+            if text is not None and text.strip():
+                found = ScoreFound(
+                    vm=self.spec.name,
+                    at=self._clock(),
+                    run_id=RunId(run.run_id),
+                    domain=task.domain,
+                    task_id=task.task_id,
+                    score=read_score(text),
+                )
+                await self._recorder.record(found)
+                return
+            await asyncio.sleep(delay_s)
+
+
+def result_roots(spec: VmSpec, arguments: Mapping[str, str], *, inner: bool) -> list[str]:
+    """Folders below which a run's ``result.txt`` files lie: as configured, else as the run printed it."""
+    if spec.results_dir is not None:
+        return [spec.results_dir]
+    printed = arguments.get("result_dir", "").strip("'\"")
+    if printed.startswith("/"):
+        return [printed]
+    return [f"/client/{printed.removeprefix('./')}"] if inner and printed else []
+
+
+class _Session:
+    """One open link's worth of looking."""
+
+    def __init__(self, spec: VmSpec, recorder: Recorder, on_log: LogSink, clock: Callable[[], float], seen_at: dict[str, float]) -> None:
+        self.was_alive = False
+        self._spec = spec
+        self._recorder = recorder
+        self._on_log = on_log
+        self._clock = clock
+        self._seen_at = seen_at
+        self._status: StatusSeen | None = None
+        self._found: tuple[LogFound, ...] = ()
+        self._news = asyncio.Event()
+        self._container_runs = asyncio.Event()
+        self._readers: dict[str, asyncio.Task[None]] = {}
+
+    def take_status(self, seen: StatusSeen) -> None:
+        """Parts that come before the last ones were recorded are laid over them: the newest of each part counts."""
+        self._status = seen if self._status is None else _merged(self._status, seen)
+        if isinstance(seen.container, ContainerSeen):
+            if seen.container.status is ContainerStatus.RUNNING:
+                self._container_runs.set()
+            else:
+                self._container_runs.clear()
+        self._news.set()
+
+    def take_alive(self, at: float) -> None:
+        self._seen_at[self._spec.name] = at
+        if not self.was_alive:
+            self.was_alive = True
+            self._news.set()
+
+    def take_logs(self, found: tuple[LogFound, ...]) -> None:
+        self._found = found
+        self._news.set()
+
+    async def run(self, watch: Watch, settle: Callable[[Watch], "asyncio.Future[None] | object"]) -> Failure:
+        """Until the link ends; gives why."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(watch.run())
+                group.create_task(self._record(watch, group))
+                group.create_task(settle(watch))  # type: ignore[arg-type]
+        except* LinkError as errors:
+            first = errors.exceptions[0]
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            return first.failure if isinstance(first, LinkError) else Failure(reason=Reason.CLOSED, message=str(first))
+        return Failure(reason=Reason.CLOSED, message="the connection ended")
+
+    async def _record(self, watch: Watch, group: asyncio.TaskGroup) -> None:
+        told = False
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if self.was_alive and not told:
+                told = True
+                log.info("link opened vm=%s", self._spec.name)
+                await self._recorder.record(LinkOpened(vm=self._spec.name, at=self._clock()))
+            status, self._status = self._status, None
+            if status is not None:
+                await self._recorder.record(status)
+            for found in self._found:
+                reader = self._readers.get(found.source.key)
+                if reader is None or reader.done():
+                    self._readers[found.source.key] = group.create_task(self._read(watch, found.source))
+
+    async def _read(self, watch: Watch, source: LogSource) -> None:
+        """Follow one log for as long as the link lives; what lies in the container waits for the container."""
+        reader = _LogReader(self._spec.name, source, self._recorder, self._on_log, self._clock)
+        while True:
+            if source.kind is not LogKind.FILE:
+                await self._container_runs.wait()
+            failure = await reader.follow(watch)
+            if failure is not None:
+                log.debug("log ended vm=%s log=%s reason=%s", self._spec.name, source.key, failure.message)
+            await asyncio.sleep(MIN_BACKOFF_S * 2)
+
+
+class _LogReader:
+    """Turns one log's bytes into recorded facts; where it stands survives in the store."""
+
+    def __init__(self, vm: str, source: LogSource, recorder: Recorder, on_log: LogSink, clock: Callable[[], float]) -> None:
+        self._vm = vm
+        self._recorder = recorder
+        self._on_log = on_log
+        self._clock = clock
+        cursor = recorder.state.cursors.get((vm, source.key))
+        self._source = cursor.source if cursor is not None else source
+        self._parser = LogParser.resume(cursor.parser) if cursor is not None else LogParser()
+        self._base = (cursor.offset if cursor is not None else 0) - self._parser.consumed
+        self._pieces: deque[bytes | LogSource] = deque()
+        self._waiting_bytes = 0
+        self._skip_bytes = 0
+        self._news = asyncio.Event()
+        self._ended = False
+        self._failure: Failure | None = None
+        self._follower: LogFollower | None = None
+        self._is_paused = False
+        self._has_tail = False
+
+    @property
+    def _offset(self) -> int:
+        return self._base + self._parser.consumed
+
+    async def follow(self, watch: Watch) -> Failure | None:
+        """Read until the log ends (the container stopped); gives why where it is a failure."""
+        offset = self._offset
+        start = offset if self._has_tail else max(0, offset - TAIL_BYTES)
+        if start < offset:
+            self._on_log(self._vm, self._source, b"")
+        self._has_tail = True
+        self._skip_bytes = offset - start
+        self._ended, self._failure = False, None
+        self._parser = LogParser.resume(self._parser.state())
+        self._base = offset - self._parser.consumed
+        self._follower = await watch.follow(self._source, start, on_data=self._take_data, on_reset=self._take_reset, on_end=self._take_end)
+        try:
+            while not self._ended or self._pieces:
+                await self._news.wait()
+                self._news.clear()
+                while self._pieces:
+                    await self._digest()
+        finally:
+            self._follower.close()
+            self._pieces.clear()
+            self._waiting_bytes = 0
+        return self._failure
+
+    def _take_data(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes > MAX_BUFFER_BYTES and not self._is_paused and self._follower is not None:
+            self._is_paused = True
+            self._follower.pause()
+        self._news.set()
+
+    def _take_reset(self, source: LogSource) -> None:
+        self._pieces.append(source)
+        self._news.set()
+
+    def _take_end(self, failure: Failure | None) -> None:
+        self._ended, self._failure = True, failure
+        self._news.set()
+
+    async def _digest(self) -> None:
+        piece = self._pieces.popleft()
+        if isinstance(piece, LogSource):
+            await self._begin_anew(piece)
+            return
+        if len(piece) > SLICE_BYTES:
+            self._pieces.appendleft(piece[SLICE_BYTES:])
+            piece = piece[:SLICE_BYTES]
+        self._waiting_bytes -= len(piece)
+        if self._is_paused and self._waiting_bytes < MAX_BUFFER_BYTES // 4 and self._follower is not None:
+            self._is_paused = False
+            self._follower.resume()
+        self._on_log(self._vm, self._source, piece)
+        known = min(self._skip_bytes, len(piece))
+        self._skip_bytes -= known
+        if known < len(piece):
+            await self._record(self._parser.feed(piece[known:]))
+        await asyncio.sleep(0)
+
+    async def _begin_anew(self, source: LogSource) -> None:
+        """The file was truncated or replaced. The grammar keeps what it knows: a rotation cuts no task."""
+        facts = self._parser.finish()
+        self._skip_bytes = 0
+        self._source = source
+        self._base = -self._parser.consumed
+        self._on_log(self._vm, source, b"")
+        await self._record(facts)
+
+    async def _record(self, facts: Sequence[object]) -> None:
+        cursor = LogCursor(vm=self._vm, source=self._source, offset=self._offset, parser=self._parser.state())
+        observation = LogRead(vm=self._vm, at=self._clock(), source=self._source, facts=tuple(facts), cursor=cursor)  # type: ignore[arg-type]
+        await self._recorder.record(observation)
+
+
+def _merged(before: StatusSeen, after: StatusSeen) -> StatusSeen:
+    return replace(
+        after,
+        container=after.container if after.container is not None else before.container,
+        probe=after.probe if after.probe is not None else before.probe,
+        runner=after.runner if after.runner is not None else before.runner,
+        machine=after.machine if after.machine is not None else before.machine,
+        setup_page=after.setup_page if after.setup_page is not None else before.setup_page,
+    )
