@@ -8,15 +8,17 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from waa.core.entity import RunId, Task
 from waa.core.error import Failure, LinkError
 from waa.core.event import Event, EventType
+from waa.core.logs.fact import AnyFact
 from waa.core.logs.files import read_score
 from waa.core.logs.parser import LogParser
 from waa.core.observation import (
+    Container,
     LinkFailed,
     LinkOpened,
     LogCursor,
@@ -30,7 +32,6 @@ from waa.core.observation import (
     VmForgotten,
     VmNamed,
 )
-from waa.core.observation import Container as ContainerSeen
 from waa.core.port import LinkOpener, LogFollower, Watch, WatchMaker
 from waa.core.spec import VmSpec
 from waa.core.status import ContainerStatus, Reason, TaskStatus
@@ -63,6 +64,19 @@ def backoff_s(attempt: int, spread: float) -> float:
     return min(MAX_BACKOFF_S, MIN_BACKOFF_S * 2.0 ** min(attempt - 1, 10)) * (0.5 + spread)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tools:
+    """What every prober works with."""
+
+    recorder: Recorder
+    opener: LinkOpener
+    make_watch: WatchMaker
+    on_log: LogSink
+    clock: Callable[[], float]
+    spread: Callable[[], float]
+    seen_at: dict[str, float]
+
+
 class Monitor:
     """Starts and ends the probers of all VMs.
 
@@ -82,12 +96,17 @@ class Monitor:
     ) -> None:
         self.seen_at: dict[str, float] = {}
         self._recorder = recorder
-        self._opener = opener
-        self._make_watch = make_watch
         self._supervisor = supervisor
-        self._on_log = on_log
         self._clock = clock
-        self._spread = spread
+        self._tools = _Tools(
+            recorder=recorder,
+            opener=opener,
+            make_watch=make_watch,
+            on_log=on_log,
+            clock=clock,
+            spread=spread,
+            seen_at=self.seen_at,
+        )
         self._probers: dict[str, _Prober] = {}
         self._stop_listening: Callable[[], None] | None = None
 
@@ -130,7 +149,7 @@ class Monitor:
         await asyncio.gather(*(self._end(name) for name in list(self._probers)))
 
     def _begin(self, spec: VmSpec) -> None:
-        prober = _Prober(spec, self._recorder, self._opener, self._make_watch, self._on_log, self._clock, self._spread, self.seen_at)
+        prober = _Prober(spec, self._tools)
         self._probers[spec.name] = prober
         self._supervisor.start(f"vm {spec.name}", prober.run)
 
@@ -156,36 +175,23 @@ class Monitor:
 class _Prober:
     """Looks at one VM for as long as it is on the list."""
 
-    def __init__(
-        self,
-        spec: VmSpec,
-        recorder: Recorder,
-        opener: LinkOpener,
-        make_watch: WatchMaker,
-        on_log: LogSink,
-        clock: Callable[[], float],
-        spread: Callable[[], float],
-        seen_at: dict[str, float],
-    ) -> None:
+    def __init__(self, spec: VmSpec, tools: _Tools) -> None:
         self.spec = spec
         self.wake = asyncio.Event()
         self.unsettled: deque[Task] = deque(maxlen=MAX_UNSETTLED)
         self.has_unsettled = asyncio.Event()
-        self._recorder = recorder
-        self._opener = opener
-        self._make_watch = make_watch
-        self._on_log = on_log
-        self._clock = clock
-        self._spread = spread
-        self._seen_at = seen_at
+        self._tools = tools
+        self._recorder = tools.recorder
+        self._clock = tools.clock
 
     async def run(self) -> None:
         attempt = 0
         while True:
-            session = _Session(self.spec, self._recorder, self._on_log, self._clock, self._seen_at)
+            await self._recorder.flush()
+            session = _Session(self.spec, self._tools)
             failure = await self._look(session)
             attempt = 1 if session.was_alive else attempt + 1
-            delay_s = backoff_s(attempt, self._spread())
+            delay_s = backoff_s(attempt, self._tools.spread())
             now = self._clock()
             log.info("link failed vm=%s reason=%s retry_in_s=%.1f", self.spec.name, failure.reason, delay_s)
             await self._recorder.record(LinkFailed(vm=self.spec.name, at=now, failure=failure, retry_at=now + delay_s))
@@ -198,11 +204,13 @@ class _Prober:
 
     async def _look(self, session: "_Session") -> Failure:
         try:
-            link = await self._opener.open(self.spec)
+            link = await self._tools.opener.open(self.spec)
         except LinkError as error:
             return error.failure
         try:
-            watch = self._make_watch(link, self.spec, on_status=session.take_status, on_alive=session.take_alive, on_logs=session.take_logs)
+            watch = self._tools.make_watch(
+                link, self.spec, on_status=session.take_status, on_alive=session.take_alive, on_logs=session.take_logs
+            )
             return await session.run(watch, self._settle)
         finally:
             await link.close()
@@ -255,13 +263,12 @@ def result_roots(spec: VmSpec, arguments: Mapping[str, str], *, inner: bool) -> 
 class _Session:
     """One open link's worth of looking."""
 
-    def __init__(self, spec: VmSpec, recorder: Recorder, on_log: LogSink, clock: Callable[[], float], seen_at: dict[str, float]) -> None:
+    def __init__(self, spec: VmSpec, tools: _Tools) -> None:
         self.was_alive = False
         self._spec = spec
-        self._recorder = recorder
-        self._on_log = on_log
-        self._clock = clock
-        self._seen_at = seen_at
+        self._tools = tools
+        self._recorder = tools.recorder
+        self._clock = tools.clock
         self._status: StatusSeen | None = None
         self._found: tuple[LogFound, ...] = ()
         self._news = asyncio.Event()
@@ -271,7 +278,7 @@ class _Session:
     def take_status(self, seen: StatusSeen) -> None:
         """Parts that come before the last ones were recorded are laid over them: the newest of each part counts."""
         self._status = seen if self._status is None else _merged(self._status, seen)
-        if isinstance(seen.container, ContainerSeen):
+        if isinstance(seen.container, Container):
             if seen.container.status is ContainerStatus.RUNNING:
                 self._container_runs.set()
             else:
@@ -279,7 +286,7 @@ class _Session:
         self._news.set()
 
     def take_alive(self, at: float) -> None:
-        self._seen_at[self._spec.name] = at
+        self._tools.seen_at[self._spec.name] = at
         if not self.was_alive:
             self.was_alive = True
             self._news.set()
@@ -288,19 +295,17 @@ class _Session:
         self._found = found
         self._news.set()
 
-    async def run(self, watch: Watch, settle: Callable[[Watch], "asyncio.Future[None] | object"]) -> Failure:
+    async def run(self, watch: Watch, settle: Callable[[Watch], Coroutine[None, None, None]]) -> Failure:
         """Until the link ends; gives why."""
+        failure = Failure(reason=Reason.CLOSED, message="the connection ended")
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(watch.run())
                 group.create_task(self._record(watch, group))
-                group.create_task(settle(watch))  # type: ignore[arg-type]
+                group.create_task(settle(watch))
         except* LinkError as errors:
-            first = errors.exceptions[0]
-            while isinstance(first, BaseExceptionGroup):
-                first = first.exceptions[0]
-            return first.failure if isinstance(first, LinkError) else Failure(reason=Reason.CLOSED, message=str(first))
-        return Failure(reason=Reason.CLOSED, message="the connection ended")
+            failure = _first(errors)
+        return failure
 
     async def _record(self, watch: Watch, group: asyncio.TaskGroup) -> None:
         told = False
@@ -321,7 +326,7 @@ class _Session:
 
     async def _read(self, watch: Watch, source: LogSource) -> None:
         """Follow one log for as long as the link lives; what lies in the container waits for the container."""
-        reader = _LogReader(self._spec.name, source, self._recorder, self._on_log, self._clock)
+        reader = _LogReader(self._spec.name, source, self._tools)
         while True:
             if source.kind is not LogKind.FILE:
                 await self._container_runs.wait()
@@ -334,12 +339,12 @@ class _Session:
 class _LogReader:
     """Turns one log's bytes into recorded facts; where it stands survives in the store."""
 
-    def __init__(self, vm: str, source: LogSource, recorder: Recorder, on_log: LogSink, clock: Callable[[], float]) -> None:
+    def __init__(self, vm: str, source: LogSource, tools: _Tools) -> None:
         self._vm = vm
-        self._recorder = recorder
-        self._on_log = on_log
-        self._clock = clock
-        cursor = recorder.state.cursors.get((vm, source.key))
+        self._recorder = tools.recorder
+        self._on_log = tools.on_log
+        self._clock = tools.clock
+        cursor = tools.recorder.state.cursors.get((vm, source.key))
         self._source = cursor.source if cursor is not None else source
         self._parser = LogParser.resume(cursor.parser) if cursor is not None else LogParser()
         self._base = (cursor.offset if cursor is not None else 0) - self._parser.consumed
@@ -425,10 +430,15 @@ class _LogReader:
         self._on_log(self._vm, source, b"")
         await self._record(facts)
 
-    async def _record(self, facts: Sequence[object]) -> None:
+    async def _record(self, facts: Sequence[AnyFact]) -> None:
         cursor = LogCursor(vm=self._vm, source=self._source, offset=self._offset, parser=self._parser.state())
-        observation = LogRead(vm=self._vm, at=self._clock(), source=self._source, facts=tuple(facts), cursor=cursor)  # type: ignore[arg-type]
+        observation = LogRead(vm=self._vm, at=self._clock(), source=self._source, facts=tuple(facts), cursor=cursor)
         await self._recorder.record(observation)
+
+
+def _first(errors: BaseExceptionGroup[LinkError]) -> Failure:
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error.failure
 
 
 def _merged(before: StatusSeen, after: StatusSeen) -> StatusSeen:
