@@ -1,0 +1,339 @@
+"""The JSON that programs get: payloads of the benchmark stream and of its polling twins (requirements A2 to A11)."""
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+from waa.core.entity import Run, Task, Trouble, Vm
+from waa.core.spec import Transport
+from waa.core.state import Progress, State, current_run
+from waa.core.status import ContainerStatus, Phase, RunStatus, TaskStatus
+
+PROVIDER = "waa-live"
+
+
+class ProbePayload(TypedDict):
+    """The guest's answer to ``/probe`` and where its screen is."""
+
+    status: str | None
+    vnc_url: str | None
+
+
+class StatusPayload(TypedDict):
+    """One VM (A3). ``observed_at``: epoch seconds of the last sign of life, None: never."""
+
+    type: str
+    vm: str
+    connected: bool
+    phase: str
+    phase_detail: str
+    waa_ready: bool
+    probe: ProbePayload
+    observed_at: float | None
+
+
+class ProgressPayload(TypedDict):
+    """One run (A4). ``tasks_completed`` counts tasks that ended; None is unknown."""
+
+    vm: str
+    run_id: str
+    status: str
+    tasks_completed: int
+    total_tasks: int | None
+    current_task: str | None
+    current_step: int | None
+    current_index: int | None
+
+
+class TaskPayload(TypedDict):
+    """A task that ended (A5). ``success`` and ``score`` of None are unknown."""
+
+    vm: str
+    run_id: str
+    task_id: str
+    domain: str
+    attempt: int
+    success: bool | None
+    score: float | None
+    status: str
+
+
+class BackgroundTask(TypedDict):
+    """One row of Background Tasks (A10). Percent and seconds of None are unknown."""
+
+    task_id: str
+    task_type: str
+    title: str
+    description: str
+    status: str
+    phase: str
+    progress_percent: float | None
+    elapsed_seconds: float | None
+    metadata: dict[str, object]
+
+
+def vnc_url(vm: Vm) -> str | None:
+    """Where the guest's screen should be: as configured, else the VM's address with the VNC port."""
+    if vm.spec.vnc_url is not None:
+        return vm.spec.vnc_url
+    if not vm.spec.container:
+        return None
+    host = "127.0.0.1" if vm.spec.transport is Transport.LOCAL else vm.spec.ssh_host
+    return f"http://{f'[{host}]' if ':' in host else host}:{vm.spec.vnc_port}/"
+
+
+def status_payload(vm: Vm, seen_at: Mapping[str, float]) -> StatusPayload:
+    """``waa_ready`` is True only while the guest is known to answer."""
+    probe = vm.probe.value
+    is_up = bool(vm.connection.connected)
+    return {
+        "type": "vm_status",
+        "vm": vm.name,
+        "connected": is_up,
+        "phase": vm.phase.value,
+        "phase_detail": vm.phase_detail,
+        "waa_ready": bool(is_up and probe is not None and probe.ready and vm.probe.failure is None),
+        "probe": {"status": probe.status if probe is not None else None, "vnc_url": vnc_url(vm)},
+        "observed_at": seen_at.get(vm.name, vm.seen_at),
+    }
+
+
+def progress_payload(state: State, run: Run) -> ProgressPayload:
+    """The present task is the one begun last where several run at once."""
+    task = newest_open(state, run)
+    return {
+        "vm": run.vm,
+        "run_id": run.run_id,
+        "status": run.status.value,
+        "tasks_completed": state.progress[run.run_id].completed,
+        "total_tasks": run.total,
+        "current_task": task.task_id if task is not None else None,
+        "current_step": task.step if task is not None else None,
+        "current_index": task.index if task is not None else None,
+    }
+
+
+def task_payload(task: Task) -> TaskPayload:
+    """``status`` is passed, failed, error (infrastructure) or unknown."""
+    return {
+        "vm": task.vm,
+        "run_id": task.run_id,
+        "task_id": task.task_id,
+        "domain": task.domain,
+        "attempt": task.attempt,
+        "success": task.success,
+        "score": task.score,
+        "status": task.status.value,
+    }
+
+
+def error_payload(trouble: Trouble) -> dict[str, str]:
+    """An error on the server's side (A7)."""
+    return {"message": trouble.failure.message, "vm": trouble.vm, "reason": trouble.failure.reason.value}
+
+
+def newest_open(state: State, run: Run) -> Task | None:
+    """The running task that began last."""
+    return max(state.open_tasks(run.run_id), key=lambda task: (task.started_at, task.index), default=None)
+
+
+def active_runs(state: State) -> list[Run]:
+    """Runs that run, newest first."""
+    running = (run for run in state.runs.values() if run.status is RunStatus.RUNNING)
+    return sorted(running, key=lambda run: run.started_at, reverse=True)
+
+
+def shown_run(state: State, vm: str | None = None) -> Run | None:
+    """The run that a view without a choice shows: the newest that runs, else the newest."""
+    runs = [run for run in state.runs.values() if vm is None or run.vm == vm]
+    return max(runs, key=lambda run: (run.status is RunStatus.RUNNING, run.started_at), default=None)
+
+
+def run_payload(state: State, run: Run, *, with_tasks: bool = False) -> dict[str, object]:
+    """A run with its counts; with its tasks where asked."""
+    progress = state.progress[run.run_id]
+    payload: dict[str, object] = {
+        "run_id": run.run_id,
+        "vm": run.vm,
+        "status": run.status.value,
+        "dialect": run.dialect.value,
+        "log": run.log.key,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "end_reason": run.end_reason or None,
+        "threshold": run.threshold,
+        "average_score": run.average_score,
+        "arguments": dict(run.arguments),
+        **counts_payload(progress, run.total),
+    }
+    if with_tasks:
+        payload["tasks"] = [
+            {
+                **task_payload(task),
+                "index": task.index,
+                "instruction": task.instruction or None,
+                "step": task.step,
+                "action": task.action or None,
+                "error": task.error or None,
+                "provisional": task.provisional,
+                "started_at": task.started_at,
+                "ended_at": task.ended_at,
+            }
+            for task in state.tasks[run.run_id].values()
+        ]
+    return payload
+
+
+def counts_payload(progress: Progress, total: int | None) -> dict[str, object]:
+    """Both denominators of the success rate are named: ``scored`` and ``completed``."""
+    return {
+        "total_tasks": total,
+        "tasks_completed": progress.completed,
+        "passed": progress.passed,
+        "failed": progress.failed,
+        "error": progress.error,
+        "unknown": progress.unknown,
+        "scored": progress.scored,
+        "success_rate": progress.passed / progress.scored if progress.scored else None,
+    }
+
+
+def live_payload(state: State, run: Run | None) -> dict[str, object]:
+    """The shape of ``benchmark_live.json`` (A11), from what was observed."""
+    if run is None:
+        return {"status": "idle"}
+    task = newest_open(state, run)
+    current = (
+        {
+            "task_id": task.task_id,
+            "instruction": task.instruction or None,
+            "domain": task.domain,
+            "steps": [{"step_idx": task.step, "action": task.action}] if task.step else [],
+            "result": None,
+        }
+        if task is not None
+        else None
+    )
+    return {
+        "status": "running" if run.status is RunStatus.RUNNING else "complete",
+        "vm": run.vm,
+        "run_id": run.run_id,
+        "total_tasks": run.total,
+        "tasks_completed": state.progress[run.run_id].completed,
+        "current_task": current,
+    }
+
+
+def progress_file_payload(state: State, run: Run | None) -> dict[str, object]:
+    """The shape of ``benchmark_progress.json`` (A11)."""
+    if run is None:
+        return {"status": "idle", "provider": PROVIDER, "tasks_complete": 0, "tasks_total": None, "message": "no run was seen yet"}
+    words = {RunStatus.RUNNING: "running", RunStatus.FINISHED: "complete", RunStatus.INTERRUPTED: "error"}
+    return {
+        "status": words[run.status],
+        "provider": PROVIDER,
+        "tasks_complete": state.progress[run.run_id].completed,
+        "tasks_total": run.total,
+        "message": run.end_reason or f"{run.vm}: {run.status}",
+    }
+
+
+def vm_payload(state: State, vm: Vm, seen_at: Mapping[str, float]) -> dict[str, object]:
+    """A VM for programs: how it is reached, its state, and each reading with its age."""
+    failure = vm.connection.failure
+    run = current_run(state, vm)
+    return {
+        "name": vm.name,
+        "origin": vm.spec.origin.value,
+        "ssh_host": vm.spec.ssh_host,
+        "ssh_user": vm.spec.ssh_user,
+        "ssh_port": vm.spec.ssh_port,
+        "docker_container": vm.spec.container or None,
+        "waa_port": vm.spec.waa_port,
+        "vnc_port": vm.spec.vnc_port,
+        "internal_ip": vm.spec.guest_ip,
+        **status_payload(vm, seen_at),
+        "phase_at": vm.phase_at,
+        "failure": {"reason": failure.reason.value, "message": failure.message, "remedy": failure.remedy} if failure else None,
+        "retry_at": vm.connection.retry_at,
+        "container": vm.container,
+        "runner": vm.runner,
+        "machine": vm.machine,
+        "boot": vm.boot,
+        "current_run": run.run_id if run is not None else None,
+    }
+
+
+def background_tasks(state: State, now: float) -> list[BackgroundTask]:
+    """Everything that goes on, newest kind of work first: runs, containers, VMs."""
+    rows: list[BackgroundTask] = []
+    for vm in state.vms.values():
+        run = current_run(state, vm)
+        if run is not None:
+            rows.append(_run_row(state, run, now))
+        if vm.spec.container:
+            rows.append(_container_row(vm, now))
+        rows.append(_vm_row(vm, now))
+    order = {"running": 0, "failed": 1, "pending": 2, "completed": 3}
+    return sorted(rows, key=lambda row: order[row["status"]])
+
+
+def _run_row(state: State, run: Run, now: float) -> BackgroundTask:
+    progress = state.progress[run.run_id]
+    words = {RunStatus.RUNNING: "running", RunStatus.FINISHED: "completed", RunStatus.INTERRUPTED: "failed"}
+    task = newest_open(state, run)
+    of_total = f" of {run.total}" if run.total is not None else ""
+    return {
+        "task_id": f"run:{run.run_id}",
+        "task_type": "benchmark_run",
+        "title": f"Benchmark on {run.vm}",
+        "description": run.end_reason or f"{progress.completed}{of_total} tasks completed",
+        "status": words[run.status],
+        "phase": f"{task.domain}, step {task.step}" if task is not None else run.status.value,
+        "progress_percent": round(100 * progress.completed / run.total, 1) if run.total else None,
+        "elapsed_seconds": round((run.ended_at or now) - run.started_at),
+        "metadata": {"vm": run.vm, "run_id": run.run_id, **counts_payload(progress, run.total)},
+    }
+
+
+def _container_row(vm: Vm, now: float) -> BackgroundTask:
+    container = vm.container.value
+    is_up = container is not None and container.status is ContainerStatus.RUNNING
+    ready = vm.phase in (Phase.READY, Phase.RUNNING, Phase.IDLE)
+    status = "pending" if container is None else ("completed" if ready else "running") if is_up else "failed"
+    started_at = container.started_at if container is not None else None
+    return {
+        "task_id": f"container:{vm.name}",
+        "task_type": "docker_container",
+        "title": f"Container {vm.spec.container} on {vm.name}",
+        "description": vm.phase_detail,
+        "status": status,
+        "phase": vm.phase.value,
+        "progress_percent": 100.0 if ready else vm.boot.percent,
+        "elapsed_seconds": round(now - started_at) if started_at is not None and is_up else None,
+        "metadata": {"vm": vm.name, "container": vm.spec.container},
+    }
+
+
+def _vm_row(vm: Vm, now: float) -> BackgroundTask:
+    connected = vm.connection.connected
+    status = {None: "pending", True: "completed", False: "failed"}[connected]
+    failure = vm.connection.failure
+    return {
+        "task_id": f"vm:{vm.name}",
+        "task_type": "vm_provision",
+        "title": f"VM {vm.name}",
+        "description": failure.message if failure is not None else ("connected" if connected else "connecting"),
+        "status": status,
+        "phase": vm.phase.value,
+        "progress_percent": 100.0 if connected else None,
+        "elapsed_seconds": round(now - vm.connection.since_at) if vm.connection.since_at is not None else None,
+        "metadata": {"vm": vm.name, "ssh_host": vm.spec.ssh_host},
+    }
+
+
+STATUS_WORDS: Mapping[TaskStatus, str] = {
+    TaskStatus.PASSED: "passed",
+    TaskStatus.FAILED: "failed",
+    TaskStatus.ERROR: "ended with an error",
+    TaskStatus.UNKNOWN: "ended, outcome unknown",
+}
