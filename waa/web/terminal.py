@@ -1,0 +1,176 @@
+"""The live tail of a log as a terminal shows it: colours, and progress bars that overwrite themselves.
+
+Escape sequences are decoded by Rich; this module keeps the lines. Log text is not an event: it is a bounded window per
+log, filled by the monitor and fetched again from the machine after a restart.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+from rich.ansi import AnsiDecoder
+from rich.color import ColorType
+from rich.style import Style
+
+from waa.core.logs.mask import mask
+from waa.core.observation import LogSource
+
+MAX_LINES = 400
+"""What a tail holds; a screen shows 30, the rest is for scrolling back."""
+MAX_LINE_CHARS = 2000
+MAX_TAILS = 256
+"""Logs that have a tail, in all: several per VM of a large fleet."""
+
+_CURSOR = re.compile(r"\x1b\[[0-9;?]*[A-HJKSTfhlnsu]|\x1b[()][A-Z0-9]|\x1b[=>78DEHM]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1a\x1c-\x1f\x7f]")
+_PALETTE = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line of a tail; ``number`` counts from the tail's beginning and names its element."""
+
+    number: int
+    html: Markup
+
+
+class LogTail:
+    """The last lines of one log. ``generation`` rises when it begins anew."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self._lines: OrderedDict[int, LogLine] = OrderedDict()
+        self._open = ""
+        self._next = 1
+        self._partial = b""
+
+    @property
+    def lines(self) -> tuple[LogLine, ...]:
+        """Oldest first."""
+        return tuple(self._lines.values())
+
+    def lines_from(self, number: int) -> tuple[LogLine, ...]:
+        """The lines from one number on, oldest first."""
+        return tuple(line for line in self._lines.values() if line.number >= number)
+
+    @property
+    def first_number(self) -> int:
+        """Of the oldest line held; of the next line where there is none."""
+        return next(iter(self._lines), self._next)
+
+    def feed(self, data: bytes) -> int:
+        """Take bytes in any pieces; gives the number of the first line that changed."""
+        changed = self._next
+        text = (self._partial + data).decode("utf-8", errors="surrogateescape")
+        text, self._partial = _whole_characters(text)
+        rows = (self._open + text).split("\n")
+        if len(rows) > MAX_LINES:
+            self._next += len(rows) - MAX_LINES - 1
+            rows = rows[-MAX_LINES - 1 :]
+        for row in rows[:-1]:
+            self._put(row)
+            self._next += 1
+        self._open = _folded(rows[-1])[-MAX_LINE_CHARS * 4 :]
+        if self._open.strip():
+            self._put(self._open)
+        while len(self._lines) > MAX_LINES:
+            self._lines.popitem(last=False)
+        return changed
+
+    def begin_anew(self) -> None:
+        """The log was truncated, or is another one."""
+        self.generation += 1
+        self._lines.clear()
+        self._open, self._partial = "", b""
+
+    def _put(self, row: str) -> None:
+        self._lines[self._next] = LogLine(number=self._next, html=_html(_folded(row)))
+
+
+class LogTails:
+    """The tails of all logs, by VM and log. ``on_change(vm, log_key, first_changed)``: None means all of it."""
+
+    def __init__(self) -> None:
+        self.on_change: Callable[[str, str, int | None], None] | None = None
+        self._tails: OrderedDict[tuple[str, str], LogTail] = OrderedDict()
+
+    def take(self, vm: str, source: LogSource, data: bytes) -> None:
+        """Log bytes as the monitor reads them; none: the log begins anew."""
+        key = (vm, source.key)
+        tail = self._tails.get(key)
+        if tail is None:
+            tail = self._tails[key] = LogTail()
+            while len(self._tails) > MAX_TAILS:
+                self._tails.popitem(last=False)
+        self._tails.move_to_end(key)
+        changed: int | None = None
+        if data:
+            changed = tail.feed(data)
+        else:
+            tail.begin_anew()
+        if self.on_change is not None:
+            self.on_change(vm, source.key, changed)
+
+    def tail(self, vm: str, log_key: str) -> LogTail | None:
+        """The tail of one log."""
+        return self._tails.get((vm, log_key))
+
+    def keys(self, vm: str) -> list[str]:
+        """The logs of a VM that have a tail, the one written last at the end."""
+        return [log_key for name, log_key in self._tails if name == vm]
+
+
+def _whole_characters(text: str) -> tuple[str, bytes]:
+    """Up to three bytes of an unfinished UTF-8 character wait for the next piece; other bad bytes become a mark."""
+    end = len(text)
+    while end and len(text) - end < 3 and 0xDC80 <= ord(text[end - 1]) <= 0xDCFF:
+        end -= 1
+    rest = text[end:].encode("utf-8", errors="surrogateescape")
+    if rest and not _can_begin(rest):
+        end, rest = len(text), b""
+    return text[:end].encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace"), rest
+
+
+def _can_begin(rest: bytes) -> bool:
+    length = 2 if 0xC2 <= rest[0] <= 0xDF else 3 if 0xE0 <= rest[0] <= 0xEF else 4 if 0xF0 <= rest[0] <= 0xF4 else 0
+    return len(rest) < length
+
+
+def _folded(row: str) -> str:
+    """What stays visible of a row after its carriage returns: the last thing written over it."""
+    row = row.rstrip("\r")
+    if "\r" not in row:
+        return row
+    parts = [part for part in row.split("\r") if _CURSOR.sub("", part).strip()]
+    return parts[-1] if parts else ""
+
+
+def _html(row: str) -> Markup:
+    row = _CONTROL.sub("", _CURSOR.sub("", mask(row[: MAX_LINE_CHARS * 4])))
+    text = AnsiDecoder().decode_line(row)
+    plain = text.plain[:MAX_LINE_CHARS]
+    pieces: list[Markup] = []
+    position = 0
+    for span in sorted(text.spans, key=lambda span: span.start):
+        start, end = max(span.start, position), min(span.end, len(plain))
+        if start >= end:
+            continue
+        pieces.append(escape(plain[position:start]))
+        classes = _classes(span.style) if isinstance(span.style, Style) else ""
+        piece = escape(plain[start:end])
+        pieces.append(Markup('<span class="{}">{}</span>').format(classes, piece) if classes else piece)
+        position = end
+    pieces.append(escape(plain[position:]))
+    if len(text.plain) > MAX_LINE_CHARS:
+        pieces.append(Markup("…"))
+    return Markup("").join(pieces)
+
+
+def _classes(style: Style) -> str:
+    names = [name for name, on in (("b", style.bold), ("dim", style.dim), ("i", style.italic), ("u", style.underline)) if on]
+    for prefix, color in (("fg", style.color), ("bg", style.bgcolor)):
+        if color is not None and color.type is ColorType.STANDARD and color.number is not None:
+            names.append(f"{prefix}-{_PALETTE[color.number % 8]}{'-bright' if color.number > 7 else ''}")
+    return " ".join(f"t-{name}" for name in names)
