@@ -11,7 +11,7 @@ from waa.web.feed import BenchmarkFeed
 from waa.web.panel_stream import PanelStreams
 from waa.web.render import Renderer
 from waa.web.stream_service import StreamService
-from waa.web.views import Look
+from waa.web.view import Look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,11 +37,12 @@ class LogLine:
 
 
 class LogTail:
-    """The last lines of one log. ``generation`` rises when it begins anew."""
+    """The last lines of one log. ``generation`` rises when it begins anew. Lines become HTML when somebody looks."""
 
     def __init__(self) -> None:
         self.generation = 0
-        self._lines: OrderedDict[int, LogLine] = OrderedDict()
+        self._rows: OrderedDict[int, str] = OrderedDict()
+        self._shown: dict[int, LogLine] = {}
         self._open = ""
         self._next = 1
         self._partial = b""
@@ -49,16 +50,16 @@ class LogTail:
     @property
     def lines(self) -> tuple[LogLine, ...]:
         """Oldest first."""
-        return tuple(self._lines.values())
+        return self.lines_from(0)
 
     def lines_from(self, number: int) -> tuple[LogLine, ...]:
         """The lines from one number on, oldest first."""
-        return tuple(line for line in self._lines.values() if line.number >= number)
+        return tuple(self._line(known) for known in self._rows if known >= number)
 
     @property
     def first_number(self) -> int:
         """Of the oldest line held; of the next line where there is none."""
-        return next(iter(self._lines), self._next)
+        return next(iter(self._rows), self._next)
 
     def feed(self, data: bytes) -> int:
         """Take bytes in any pieces; gives the number of the first line that changed."""
@@ -75,18 +76,27 @@ class LogTail:
         self._open = _folded(rows[-1])[-MAX_LINE_CHARS * 4 :]
         if self._open.strip():
             self._put(self._open)
-        while len(self._lines) > MAX_LINES:
-            self._lines.popitem(last=False)
+        while len(self._rows) > MAX_LINES:
+            number, _row = self._rows.popitem(last=False)
+            self._shown.pop(number, None)
         return changed
 
     def begin_anew(self) -> None:
-        """The log was truncated, or is another one."""
+        """The log was truncated, or is another one. Numbers go on: an element's name is never used twice."""
         self.generation += 1
-        self._lines.clear()
+        self._rows.clear()
+        self._shown.clear()
         self._open, self._partial = "", b""
 
     def _put(self, row: str) -> None:
-        self._lines[self._next] = LogLine(number=self._next, html=_html(_folded(row)))
+        self._rows[self._next] = row[: MAX_LINE_CHARS * 8]
+        self._shown.pop(self._next, None)
+
+    def _line(self, number: int) -> LogLine:
+        line = self._shown.get(number)
+        if line is None:
+            line = self._shown[number] = LogLine(number=number, html=_html(_folded(self._rows[number])))
+        return line
 
 
 class LogTails:
@@ -148,7 +158,7 @@ def _folded(row: str) -> str:
 
 
 def _html(row: str) -> Markup:
-    row = _CONTROL.sub("", _CURSOR.sub("", mask(row[: MAX_LINE_CHARS * 4])))
+    row = _CONTROL.sub("", _CURSOR.sub("", mask(row)))
     text = AnsiDecoder().decode_line(row)
     plain = text.plain[:MAX_LINE_CHARS]
     pieces: list[Markup] = []

@@ -1,0 +1,174 @@
+"""JSON endpoints for programs: the polling twins of the benchmark stream (A10, A11) and the list of VMs."""
+
+from http import HTTPStatus
+
+from waa.core.codec import decode, spec_from
+from waa.core.entity import Run, RunId, Vm
+from waa.core.error import Conflict, Invalid, NotFound
+from waa.core.spec import Origin, VmSpec
+from waa.web import wire
+from waa.web.base import BaseHandler
+
+ALIASES = {"docker_container": "container", "internal_ip": "guest_ip"}
+"""Names of the register contract that differ from the configuration's."""
+
+
+class ApiHandler(BaseHandler):
+    """Reads the choices that several endpoints share."""
+
+    def chosen_vm(self) -> Vm | None:
+        """The VM of ``?vm=``, None where it is not given. Raises NotFound."""
+        name = self.one_argument("vm")
+        if name is None:
+            return None
+        vm = self.deps.recorder.state.vms.get(name)
+        if vm is None:
+            raise NotFound(f"vm: there is no VM named {name!r}")
+        return vm
+
+    def chosen_run(self) -> Run | None:
+        """The run of ``?run_id=`` or the newest (of ``?vm=``), None where there is none. Raises NotFound."""
+        state = self.deps.recorder.state
+        run_id = self.one_argument("run_id")
+        if run_id is None:
+            vm = self.chosen_vm()
+            return wire.shown_run(state, vm.name if vm is not None else None)
+        run = state.runs.get(RunId(run_id))
+        if run is None:
+            raise NotFound(f"run_id: there is no run {run_id!r}")
+        return run
+
+
+class TasksHandler(ApiHandler):
+    """``GET /api/tasks``, ``/api/background-tasks``: everything that goes on, as a list."""
+
+    def get(self) -> None:
+        self.write_json(wire.background_tasks(self.deps.recorder.state, self.deps.clock()))
+
+
+class BenchmarkLiveHandler(ApiHandler):
+    """``GET /api/benchmark-live``: the newest run in the shape of ``benchmark_live.json``."""
+
+    def get(self) -> None:
+        self.write_json(wire.live_payload(self.deps.recorder.state, self.chosen_run()))
+
+
+class BenchmarkProgressHandler(ApiHandler):
+    """``GET /api/benchmark-progress``: the newest run in the shape of ``benchmark_progress.json``."""
+
+    def get(self) -> None:
+        self.write_json(wire.progress_file_payload(self.deps.recorder.state, self.chosen_run()))
+
+
+class CurrentRunHandler(ApiHandler):
+    """``GET /api/current-run``: the newest run with its tasks, ``{"run": null}`` where there is none."""
+
+    def get(self) -> None:
+        run = self.chosen_run()
+        state = self.deps.recorder.state
+        self.write_json({"run": wire.run_payload(state, run, with_tasks=True) if run is not None else None})
+
+
+class RunListHandler(ApiHandler):
+    """``GET /api/runs``: all runs, newest first, with their counts."""
+
+    def get(self) -> None:
+        state = self.deps.recorder.state
+        vm = self.chosen_vm()
+        runs = [run for run in state.runs.values() if vm is None or run.vm == vm.name]
+        runs.sort(key=lambda run: run.started_at, reverse=True)
+        self.write_json({"runs": [wire.run_payload(state, run) for run in runs]})
+
+
+class VmListHandler(ApiHandler):
+    """``GET /api/vms``: every VM with its readings."""
+
+    def get(self) -> None:
+        state, seen_at = self.deps.recorder.state, self.deps.monitor.seen_at
+        self.write_json({"vms": [wire.vm_payload(state, vm, seen_at) for vm in state.vms.values()]})
+
+
+class ProbeVmHandler(ApiHandler):
+    """``GET /api/probe-vm[?vm=]``: the newest status of one VM (or of all), as the prober last saw it."""
+
+    def get(self) -> None:
+        state, seen_at = self.deps.recorder.state, self.deps.monitor.seen_at
+        vm = self.chosen_vm()
+        if vm is not None:
+            self.write_json(wire.status_payload(vm, seen_at))
+        else:
+            self.write_json({"vms": [wire.status_payload(known, seen_at) for known in state.vms.values()]})
+
+
+class VmRegisterHandler(ApiHandler):
+    """``POST /api/vms/register``: watch one more VM; registering the same again changes what is said about it."""
+
+    async def post(self) -> None:
+        if not self.is_json:
+            raise Invalid("Content-Type", "must be application/json")
+        body = decode(dict[str, object], self.request.body, name="body")
+        for alias, name in ALIASES.items():
+            if alias in body and name in body:
+                raise Invalid(alias, f"is another name of {name}: give one of them")
+        table = {ALIASES.get(key, key): value for key, value in body.items()}
+        for name in ("name", "ssh_host"):
+            if not table.get(name):
+                raise Invalid(name, "is required")
+        spec = spec_from({key: value for key, value in table.items() if value is not None}, origin=Origin.API)
+        is_new = await register(self, spec)
+        vm = self.deps.recorder.state.vms[spec.name]
+        payload = wire.vm_payload(self.deps.recorder.state, vm, self.deps.monitor.seen_at)
+        self.write_json({"status": "success", "vm": payload}, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
+
+
+class VmHandler(ApiHandler):
+    """``GET`` and ``DELETE /api/vms/<name>``."""
+
+    def get(self, name: str) -> None:
+        state = self.deps.recorder.state
+        if name not in state.vms:
+            raise NotFound(f"There is no VM named {name!r}")
+        self.write_json(wire.vm_payload(state, state.vms[name], self.deps.monitor.seen_at))
+
+    async def delete(self, name: str) -> None:
+        await forget(self, name)
+        self.set_status(HTTPStatus.NO_CONTENT)
+
+    def check_xsrf_cookie(self) -> None:
+        """A foreign page cannot send DELETE without a preflight, which is refused."""
+
+
+class AzureJobsHandler(ApiHandler):
+    """``GET /api/azure-jobs``: says that Azure is off; its data comes with the Azure extra."""
+
+    def get(self) -> None:
+        self.write_json({"enabled": False, "jobs": [], "message": "Azure is not configured on this server"})
+
+
+class AzureJobLogsHandler(ApiHandler):
+    """``GET /api/azure-job-logs?job_id=``: says that Azure is off."""
+
+    def get(self) -> None:
+        job_id = self.one_argument("job_id")
+        if not job_id:
+            raise Invalid("job_id", "is required")
+        self.write_json({"enabled": False, "job_id": job_id, "lines": [], "message": "Azure is not configured on this server"})
+
+
+async def register(handler: BaseHandler, spec: VmSpec) -> bool:
+    """Watch a VM; gives whether it is new. Raises Conflict where its name belongs to the configuration file."""
+    known = handler.deps.recorder.state.vms.get(spec.name)
+    if known is not None and known.spec.origin is not Origin.API:
+        raise Conflict(f"name: {spec.name!r} is defined by the {known.spec.origin}: change it there, or choose another name")
+    await handler.deps.monitor.name(spec)
+    return known is None
+
+
+async def forget(handler: BaseHandler, name: str) -> None:
+    """Take a VM off the list. Raises NotFound, Conflict where the configuration file names it."""
+    known = handler.deps.recorder.state.vms.get(name)
+    if known is None:
+        raise NotFound(f"There is no VM named {name!r}")
+    if known.spec.origin is not Origin.API:
+        raise Conflict(f"{name!r} is defined by the {known.spec.origin}: remove it there")
+    await handler.deps.monitor.forget(name)

@@ -1,0 +1,275 @@
+"""The page's own stream: panels as HTML, each rendered once per change and sent as the same bytes to all.
+
+A page opens one stream for all its panels; pages with the same panels (and the same VM or run) share a group. Panels
+are views: only the newest state counts, everything is sent in full on connect. Log lines are appended.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from waa.core.codec import encode
+from waa.core.entity import Task, Trouble
+from waa.core.error import Invalid, NotFound
+from waa.core.event import Event, EventType
+from waa.core.status import TaskStatus
+from waa.hub.hub import Hub
+from waa.web import sse, wire
+from waa.web.fanout import Fanout
+from waa.web.panels import PANELS, Panel
+from waa.web.render import Renderer
+from waa.web.stream_service import StreamService
+from waa.web.terminal import LogTails
+from waa.web.view import Look
+
+PANEL_GAP_S = 0.1
+"""Between two renderings of the same panels: ten a second are more than an eye follows."""
+LOG_GAP_S = 0.025
+"""Between two deliveries of log lines."""
+HEARTBEAT_S = 10.0
+CLOCK_S = 5.0
+"""How often panels are looked at for what time alone changes (a stall, an idle VM)."""
+FRESH_S = 5.0
+"""A rendering that is asked for again within this time is the same bytes, unless something changed."""
+MAX_PANELS = 16
+
+Subject = tuple[str, str | None]
+"""Name of a panel, and which VM or run it is about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupKey:
+    """What a stream carries. ``log``: the VM whose log lines it appends."""
+
+    subjects: tuple[Subject, ...]
+    log: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    view: object
+    html: bytes
+    at: float
+
+
+class PanelStreams:
+    """Renders panels for streams and fragments, and tells the streams what changed."""
+
+    def __init__(
+        self, *, renderer: Renderer, look: Callable[[], Look], hub: Hub, streams: StreamService, tails: LogTails, clock: Callable[[], float]
+    ) -> None:
+        self._renderer = renderer
+        self._look = look
+        self._hub = hub
+        self._streams = streams
+        self._tails = tails
+        self._clock = clock
+        self._groups: dict[GroupKey, Fanout] = {}
+        self._cache: dict[Subject, _Rendered] = {}
+        self._told: dict[Subject, object] = {}
+        self._dirty: set[Subject] = set()
+        self._log_from: dict[str, int | None] = {}
+        self._panel_timer: asyncio.TimerHandle | None = None
+        self._log_timer: asyncio.TimerHandle | None = None
+        self._clock_timer: asyncio.TimerHandle | None = None
+        self._next_panels_s = 0.0
+        self._next_logs_s = 0.0
+        self._stop = hub.listen(self._hear)
+        tails.on_change = self._hear_log
+
+    # --- what is asked for ---
+
+    def key(self, names: str | None, vm: str | None, run: str | None) -> GroupKey:
+        """The group of a stream request. Raises Invalid for an unknown panel, NotFound for an unknown VM or run."""
+        wanted = [name for name in (names or "").split(",") if name]
+        if not wanted or len(wanted) > MAX_PANELS:
+            raise Invalid("panels", f"names 1 to {MAX_PANELS} of: {', '.join(PANELS)}")
+        subjects = []
+        for name in dict.fromkeys(wanted):
+            if name not in PANELS:
+                raise Invalid("panels", f"{name!r} is not one of: {', '.join(PANELS)}")
+            subjects.append(self.subject(PANELS[name], vm, run))
+        for subject in subjects:
+            self.render(subject)
+        return GroupKey(subjects=tuple(subjects), log=vm if "log" in wanted else None)
+
+    def subject(self, panel: Panel, vm: str | None, run: str | None) -> Subject:
+        """What a panel is about, from the query. Raises Invalid where it is needed and not given."""
+        if panel.subject is None:
+            return panel.name, None
+        if panel.subject == "vm":
+            if vm is None:
+                raise Invalid("vm", f"the panel {panel.name} needs the name of a VM")
+            return panel.name, vm
+        if run is None and panel.subject == "run":
+            raise Invalid("run", f"the panel {panel.name} needs the id of a run")
+        return panel.name, run
+
+    def render(self, subject: Subject) -> bytes:
+        """The panel's HTML; the same bytes for everyone who asks before it changes. Raises NotFound."""
+        known = self._cache.get(subject)
+        now = self._clock()
+        if known is not None and now - known.at < FRESH_S and subject not in self._dirty:
+            return known.html
+        return self._render(subject, now).html
+
+    def group(self, key: GroupKey) -> Fanout:
+        """The group that a stream joins."""
+        fanout = self._groups.get(key)
+        if fanout is None:
+            fanout = self._groups[key] = self._streams.fanout(
+                catch_up=lambda _subscriber, key=key: self._everything(key), heartbeat=self.heartbeat, heartbeat_s=HEARTBEAT_S
+            )
+        if self._clock_timer is None:
+            self._clock_timer = asyncio.get_running_loop().call_later(CLOCK_S, self._look_at_clock)
+        return fanout
+
+    def first(self, key: GroupKey) -> bytes:
+        """What a page gets at once: a greeting, the times of the last signs of life, and every panel in full."""
+        hello = encode({"now": self._clock(), "id": self._hub.wire_id(self._hub.last_event_id)})
+        return sse.encode(hello, event="hello", retry_ms=1000) + self.heartbeat() + self._everything(key)
+
+    def heartbeat(self) -> bytes:
+        """A beat that also carries the age of every VM, so that no panel is rendered for a mere sign of life."""
+        look = self._look()
+        return sse.encode(encode({"now": look.now, "seen": dict(look.seen_at)}), event="hb")
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        self._stop()
+        self._tails.on_change = None
+        for timer in (self._panel_timer, self._log_timer, self._clock_timer):
+            if timer is not None:
+                timer.cancel()
+
+    # --- what changes ---
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        for subject in list(self._cache):
+            panel = PANELS[subject[0]]
+            if any(panel.touched_by(event) for event in events):
+                self._soil(subject)
+        for event in events:
+            self._tell(event)
+
+    def _hear_log(self, vm: str, _log_key: str, first: int | None) -> None:
+        watched = any(len(fanout) for key, fanout in self._groups.items() if key.log == vm)
+        self._cache.pop(("log", vm), None)
+        if not watched:
+            return
+        earlier = self._log_from.get(vm, first)
+        self._log_from[vm] = None if first is None or earlier is None else min(first, earlier)
+        if self._log_timer is None:
+            loop = asyncio.get_running_loop()
+            self._log_timer = loop.call_at(max(self._next_logs_s, loop.time()), self._flush_logs)
+
+    def _soil(self, subject: Subject) -> None:
+        self._dirty.add(subject)
+        if self._panel_timer is None:
+            loop = asyncio.get_running_loop()
+            self._panel_timer = loop.call_at(max(self._next_panels_s, loop.time()), self._flush_panels)
+
+    def _tell(self, event: Event) -> None:
+        """Notifications and errors go to every page as they happen."""
+        message: bytes | None = None
+        match event.entity:
+            case Task() if event.type is EventType.TASK_COMPLETED:
+                message = sse.encode(encode(_notice(event.entity)), event="notify")
+            case Trouble():
+                message = sse.encode(encode(wire.error_payload(event.entity)), event="error")
+        if message is not None:
+            for fanout in self._groups.values():
+                fanout.publish(message)
+
+    def _flush_panels(self) -> None:
+        self._panel_timer = None
+        self._next_panels_s = asyncio.get_running_loop().time() + PANEL_GAP_S
+        dirty, self._dirty = self._dirty, set()
+        self._forget_empty()
+        wanted = {subject for key in self._groups for subject in key.subjects}
+        changed = {subject: html for subject in dirty & wanted if (html := self._changed(subject)) is not None}
+        for subject in dirty - wanted:
+            self._cache.pop(subject, None)
+        for key, fanout in self._groups.items():
+            parts = [_partial(name, changed[name, about]) for name, about in key.subjects if (name, about) in changed]
+            if parts:
+                fanout.publish(_unnamed(parts))
+
+    def _flush_logs(self) -> None:
+        self._log_timer = None
+        self._next_logs_s = asyncio.get_running_loop().time() + LOG_GAP_S
+        changes, self._log_from = self._log_from, {}
+        for vm, first in changes.items():
+            groups = [fanout for key, fanout in self._groups.items() if key.log == vm and len(fanout)]
+            message = self._log_message(vm, first) if groups else None
+            for fanout in groups if message is not None else ():
+                fanout.publish(message or b"")
+
+    def _log_message(self, vm: str, first: int | None) -> bytes | None:
+        """The changed lines as upserts, and the removal of those that fell off; all of it where that is shorter."""
+        look = self._look()
+        lines = look.log_lines.get(vm, ())
+        new = [line for line in lines if first is not None and line.number >= first]
+        if first is None or len(new) >= len(lines) or not new:
+            html = self._changed(("log", vm))
+            return _unnamed([_partial("log", html)]) if html is not None else None
+        return sse.encode(self._renderer.log_lines(vm, new, oldest=lines[0].number))
+
+    def _look_at_clock(self) -> None:
+        self._clock_timer = None
+        self._forget_empty()
+        if not self._groups:
+            return
+        for key in self._groups:
+            for subject in key.subjects:
+                if subject[0] != "log":
+                    self._soil(subject)
+        self._clock_timer = asyncio.get_running_loop().call_later(CLOCK_S, self._look_at_clock)
+
+    # --- rendering ---
+
+    def _everything(self, key: GroupKey) -> bytes:
+        return _unnamed([_partial(name, self.render((name, about))) for name, about in key.subjects])
+
+    def _changed(self, subject: Subject) -> bytes | None:
+        """The HTML if it says something else than what was sent last; None too where its VM or run is gone."""
+        try:
+            rendered = self._render(subject, self._clock())
+        except NotFound:
+            self._cache.pop(subject, None)
+            return None
+        if self._told.get(subject) == rendered.view:
+            return None
+        self._told[subject] = rendered.view
+        return rendered.html
+
+    def _render(self, subject: Subject, now: float) -> _Rendered:
+        name, about = subject
+        panel = PANELS[name]
+        look = self._look()
+        view = panel.view(look, about)
+        rendered = self._cache[subject] = _Rendered(view, self._renderer.view(panel, view), now)
+        return rendered
+
+    def _forget_empty(self) -> None:
+        for key in [key for key, fanout in self._groups.items() if not len(fanout)]:
+            del self._groups[key]
+        wanted = {subject for key in self._groups for subject in key.subjects}
+        for subject in self._told.keys() - wanted:
+            del self._told[subject]
+
+
+def _partial(name: str, html: bytes) -> bytes:
+    target = PANELS[name].element_id.encode()
+    return b'<hx-partial hx-target="#' + target + b'" hx-swap="outerMorph">' + html + b"</hx-partial>"
+
+
+def _unnamed(parts: Iterable[bytes]) -> bytes:
+    return sse.encode(b"".join(parts))
+
+
+def _notice(task: Task) -> dict[str, str]:
+    """The text of a browser notification (A21)."""
+    word = {TaskStatus.PASSED: "passed", TaskStatus.FAILED: "failed"}.get(task.status, wire.STATUS_WORDS[task.status])
+    score = f"Score: {task.score:.2f}" if task.score is not None else task.error[:120] or "No score"
+    return {"title": f"Task {word}: {task.task_id}", "body": score, "tag": f"{task.run_id}/{task.key}"}
