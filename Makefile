@@ -1,0 +1,59 @@
+# The first target prints the others.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint types quick format system lock bench clean
+
+help: ## print the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: $(VENV)/.runtime ## set up what is missing and serve the dashboard on http://127.0.0.1:8765
+	@exec $(BIN)/python server.py
+
+test: system lint types ## set up what is missing and run everything: lint, types, all tests
+	$(BIN)/python -m pytest
+
+check: lint types quick ## the inner loop: lint, types, quick tests
+
+lint: $(VENV)/.test ## style and format, edits nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test ## static types
+	$(BIN)/mypy
+
+quick: $(VENV)/.test ## tests that need nothing but Python
+	$(BIN)/python -m pytest -m "not browser and not container and not sshd and not netns and not nginx and not slow"
+
+format: $(VENV)/.test ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+system: ## install the system packages of the tests where that is allowed, else say which
+	@sh tests/system.sh
+
+lock: $(VENV)/.test ## write the lock files anew from pyproject.toml
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 pyproject.toml -o requirements.lock --generate-hashes --no-emit-index-url --no-header
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --group test pyproject.toml -o requirements-test.lock --generate-hashes --no-emit-index-url --no-header
+
+bench: $(VENV)/.test system ## run the benchmarks (several minutes)
+	$(BIN)/python bench/fanout.py
+	$(BIN)/python bench/latency.py
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3 -m venv does not work here; on Debian: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.runtime: requirements.lock | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.test: requirements-test.lock $(VENV)/.runtime
+	$(PIP) install --require-hashes -r requirements-test.lock
+	@touch $@

@@ -1,0 +1,32 @@
+#!/bin/sh
+# The system packages of the tests: install them where that is allowed (root on Debian), else say exactly which.
+set -u
+
+packages=""
+need() { # need COMMAND PACKAGE...
+    command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || packages="$packages $2"
+}
+need chromium chromium
+need podman podman
+need runc runc
+need sshd openssh-server
+need ssh openssh-client
+need nginx nginx-light
+need ip iproute2
+need pgrep procps
+need curl curl
+[ -x /bin/busybox ] || [ -x /usr/bin/busybox ] || packages="$packages busybox-static"
+# The busybox that containers of the tests run must need no library.
+[ -n "$packages" ] || ! ldd "$(command -v busybox)" >/dev/null 2>&1 || packages="$packages busybox-static"
+
+[ -z "$packages" ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "installing:$packages"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends $packages >/dev/null && exit 0
+    echo "installation failed; install by hand:$packages" >&2
+    exit 1
+fi
+echo "The tests need these packages (Debian's names), and this user may not install them:$packages" >&2
+echo "Run: sudo apt-get install --no-install-recommends$packages" >&2
+exit 1
