@@ -12,7 +12,7 @@ from typing import IO
 
 from paramiko import Channel
 
-from waa.demo.process import Guard, end_session, spawn
+from waa.demo.process import Child, Guard
 
 _CHUNK_BYTES = 32768
 _ANSWER_WAIT_S = 1.0  # a client that wants no answer to its request never sets the event
@@ -54,9 +54,8 @@ class Command:
 
     def _run(self) -> None:
         try:
-            process = spawn(
+            child = self._guard.spawn(
                 ["/bin/sh", "-c", self._command],
-                guard=self._guard,
                 folder=self._sandbox.home,
                 environment=self._sandbox.environment,
                 stdin=subprocess.PIPE,
@@ -68,24 +67,19 @@ class Command:
             self._finish(126)
             return
         try:
-            self._serve(process)
+            self._serve(child)
         finally:
-            end_session(process.pid)
-            process.wait()
-            self._guard.forget(process.pid)
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None:
-                    with contextlib.suppress(OSError):
-                        stream.close()
+            child.end()
 
-    def _serve(self, process: subprocess.Popen[bytes]) -> None:
+    def _serve(self, child: Child) -> None:
+        process = child.process
         if process.stdin is None or process.stdout is None or process.stderr is None:
             raise RuntimeError("the command was started without pipes")
         outputs = [
             _thread(self._drain, process.stdout.fileno(), self._channel.sendall),
             _thread(self._drain, process.stderr.fileno(), self._channel.sendall_stderr),
         ]
-        feeder = _thread(self._feed, process, process.stdin, outputs)
+        feeder = _thread(self._feed, child, process.stdin, outputs)
         status = process.wait()
         for output in outputs:
             output.join(_SETTLE_S)
@@ -97,7 +91,7 @@ class Command:
         self._finish(None)
         feeder.join()
 
-    def _feed(self, process: subprocess.Popen[bytes], stdin: IO[bytes], outputs: list[threading.Thread]) -> None:
+    def _feed(self, child: Child, stdin: IO[bytes], outputs: list[threading.Thread]) -> None:
         """Standard input until its end, then wait for the channel's end and end what still runs."""
         is_open = True
         while chunk := self._channel.recv(_CHUNK_BYTES):
@@ -109,13 +103,14 @@ class Command:
         with contextlib.suppress(OSError):
             stdin.close()
         self._channel.status_event.wait()  # set by either side's close, and when the connection is gone
+        process = child.process
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE_S)
         if process.returncode is None or any(output.is_alive() for output in outputs):
-            end_session(process.pid)
+            child.kill()
 
     def _drain(self, source: int, send: Callable[[bytes], None]) -> None:
         """Output until its end; ``send`` blocks while the client's window is full, and so does the process then."""

@@ -14,7 +14,7 @@ from random import Random
 from waa.demo.boot import first_boot, ready_lines, warm_boot
 from waa.demo.engine import Engine
 from waa.demo.guest import Guest
-from waa.demo.process import Guard, end_session, spawn
+from waa.demo.process import Child, Guard
 from waa.demo.screen import Scene, draw
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Play:
         self._stage = stage
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._runner: subprocess.Popen[bytes] | None = None
+        self._runner: Child | None = None
         self._thread = threading.Thread(target=self._repeat, name="demo-play", daemon=True)
 
     def start(self) -> None:
@@ -79,7 +79,7 @@ class Play:
         self._stopping.set()
         with self._lock:
             if self._runner is not None:
-                end_session(self._runner.pid)
+                self._runner.kill()
         if self._thread.is_alive():
             self._thread.join(_JOIN_S)
 
@@ -135,23 +135,18 @@ class Play:
         with stage.log.open("ab") as log, self._lock:
             if self._stopping.is_set():
                 raise _StoppedError
-            self._runner = spawn(
+            runner = self._runner = stage.guard.spawn(
                 self._command(cycle),
-                guard=stage.guard,
                 folder=stage.folder,
                 environment=stage.environment,
                 stdin=subprocess.PIPE,
                 stdout=log.fileno(),
                 stderr=log.fileno(),
             )
-        try:
-            status = self._runner.wait()
-        finally:
-            with self._lock:
-                stage.guard.forget(self._runner.pid)
-                if self._runner.stdin is not None:
-                    self._runner.stdin.close()
-                self._runner = None
+        runner.process.wait()
+        with self._lock:
+            self._runner = None
+        status = runner.end()
         if status and not self._stopping.is_set():
             logger.warning("the demo's benchmark ended early: status=%s", status)
 

@@ -1,8 +1,10 @@
 """Processes that end with the demo: each leads a session of its own, and a guard ends what a killed server leaves."""
 
 import contextlib
+import itertools
 import logging
 import os
+import secrets
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,19 +13,22 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 SHIMS = Path(__file__).parent / "shim"
-_MAX_SWEEPS = 5  # a member may fork while it is being killed; each sweep catches the newly born
+_MARK = "WAA_DEMO"  # in the environment of everything that runs for the demo; survives a child's own setsid
+_MAX_SWEEPS = 5  # a process may fork while it is being killed; each sweep catches the newly born
 
 
 class Guard:
-    """A small shell that outlives a killed server just long enough to end the sessions told to it.
+    """Starts the demo's processes, and a small shell that outlives a killed server just long enough to end them.
 
-    It notices the end of this process by the end of its standard input. Safe for use from any thread.
+    The shell notices the end of this process by the end of its standard input. Safe for use from any thread.
     """
 
     def __init__(self) -> None:
-        """Start it. Raises OSError where there is no shell."""
-        self._process = subprocess.Popen(
-            ["/bin/sh", str(SHIMS / "guard.sh")],
+        """Start the shell. Raises OSError where there is none."""
+        self._token = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
+        self._shell = subprocess.Popen(
+            ["/bin/sh", str(SHIMS / "guard.sh"), f"{_MARK}={self._token}."],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -32,76 +37,92 @@ class Guard:
             bufsize=0,
         )
 
-    def watch(self, pid: int) -> None:
-        """End the session that ``pid`` leads when this process is gone."""
-        self._tell(f"+ {pid}\n")
+    def spawn(
+        self,
+        arguments: Sequence[str | bytes],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        stdin: int,
+        stdout: int,
+        stderr: int,
+    ) -> "Child":
+        """Start a process as leader of a new session; the caller ends it. Raises OSError, ValueError (a NUL byte)."""
+        mark = f"{self._token}.{next(self._numbers)}."
+        process = subprocess.Popen(
+            arguments,
+            cwd=folder,
+            env={**environment, _MARK: mark},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            bufsize=0,
+        )
+        self._tell(f"+ {process.pid}\n")
+        return Child(self, process, mark)
 
     def forget(self, pid: int) -> None:
         """The session is over; its number may be given to somebody else."""
         self._tell(f"- {pid}\n")
 
     def close(self) -> None:
-        """Let it end what it still watches, and end. May be called twice."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process.wait()
+        """Let the shell end what is left, and end. May be called twice."""
+        if self._shell.stdin is not None:
+            self._shell.stdin.close()
+        self._shell.wait()
 
     def _tell(self, line: str) -> None:
-        if self._process.stdin is None or self._process.stdin.closed:
+        if self._shell.stdin is None or self._shell.stdin.closed:
             return
         try:
-            self._process.stdin.write(line.encode())
+            self._shell.stdin.write(line.encode())
         except BrokenPipeError:
-            logger.warning("the guard of the demo VM is gone: pid=%s", self._process.pid)
+            logger.warning("the guard of the demo VM is gone: pid=%s", self._shell.pid)
 
 
-def spawn(
-    arguments: Sequence[str | bytes],
-    *,
-    guard: Guard,
-    folder: Path,
-    environment: Mapping[str, str],
-    stdin: int,
-    stdout: int,
-    stderr: int,
-) -> subprocess.Popen[bytes]:
-    """Start a process as leader of a new session, watched by ``guard``. Raises OSError."""
-    process = subprocess.Popen(
-        arguments,
-        cwd=folder,
-        env=dict(environment),
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        start_new_session=True,
-        bufsize=0,
-    )
-    guard.watch(process.pid)
-    return process
+class Child:
+    """One process of the demo and everything that it starts."""
 
+    def __init__(self, guard: Guard, process: subprocess.Popen[bytes], mark: str) -> None:
+        self.process = process
+        self._guard = guard
+        self._mark = f"{_MARK}={mark}".encode()
 
-def end_session(leader: int) -> None:
-    """Kill every process of the session that ``leader`` led; none left is fine.
+    def kill(self) -> None:
+        """Kill it and every process that it started, whatever is left of them.
 
-    The members are found in ``/proc``; where there is none, only the leader's process group is ended.
-    """
-    for _ in range(_MAX_SWEEPS):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(leader, signal.SIGKILL)
-        members = list(_session_members(leader))
-        for pid in members:
+        They are found in ``/proc`` by session and by mark; where there is no ``/proc``, only its process group is ended.
+        """
+        for _ in range(_MAX_SWEEPS):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        if not members:
-            return
+                os.killpg(self.process.pid, signal.SIGKILL)
+            found = list(self._relatives())
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            if not found:
+                return
 
+    def end(self) -> int:
+        """Kill what is left, wait for it, close its pipes; returns its exit status (negative: the signal)."""
+        self.kill()
+        status = self.process.wait()
+        self._guard.forget(self.process.pid)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        return status
 
-def _session_members(leader: int) -> Iterator[int]:
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # "pid (name, which may hold anything) state ppid pgrp session ..."
-            state, _parent, _group, session = entry.read_bytes().rpartition(b")")[2].split()[:4]
-        except (OSError, ValueError):
-            continue  # ended while we looked
-        if int(session) == leader and state not in {b"Z", b"X"}:
-            yield int(entry.parent.name)
+    def _relatives(self) -> Iterator[int]:
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                # "pid (name, which may hold anything) state ppid pgrp session ..."
+                state, _parent, _group, session = (folder / "stat").read_bytes().rpartition(b")")[2].split()[:4]
+                if state in {b"Z", b"X"}:
+                    continue
+                if int(session) == self.process.pid or self._mark in (folder / "environ").read_bytes().split(b"\0"):
+                    yield int(folder.name)
+            except (OSError, ValueError):
+                continue  # somebody else's, or ended while we looked

@@ -24,7 +24,7 @@ from waa.demo.sftp import ReadOnlyFiles
 logger = logging.getLogger(__name__)
 
 USER = "demo"
-LOG_CHANNEL = "paramiko.demo"  # below "paramiko", so that what silences the library silences this too
+_LOG_CHANNEL = "paramiko.demo"
 _MAX_CONNECTIONS = 32  # one server keeps one; the rest is for a curious person and for tests
 _MAX_CHANNELS = 32  # per connection, as sshd's MaxSessions
 _JOIN_S = 1.0
@@ -35,6 +35,7 @@ class SshServer:
 
     def __init__(self, *, host_key: paramiko.PKey, client_key: paramiko.PKey, sandbox: Sandbox, guard: Guard) -> None:
         """Take a free port. Raises OSError."""
+        logging.getLogger(_LOG_CHANNEL).setLevel(logging.CRITICAL)  # the library calls each client that just hangs up an error
         self._host_key = host_key
         self._client_key = client_key.asbytes()
         self._sandbox = sandbox
@@ -84,7 +85,7 @@ class _Connection(paramiko.Transport):
 
     def __init__(self, client: socket.socket, *, key: bytes, sandbox: Sandbox, guard: Guard) -> None:
         super().__init__(client)
-        self.set_log_channel(LOG_CHANNEL)
+        self.set_log_channel(_LOG_CHANNEL)
         self._client = client
         self.manners = _Manners(self, key=key, sandbox=sandbox, guard=guard)
 

@@ -1,4 +1,5 @@
-# Reads "+ PID" and "- PID" lines. At end of input (the server closed it, or died) kills the sessions still listed.
+# Reads "+ PID" and "- PID" lines. At end of input (the server closed it, or died) kills the sessions still listed, and
+# then every process whose environment has the mark $1.
 trap '' HUP INT TERM
 live=' '
 while read -r sign pid; do
@@ -7,7 +8,12 @@ while read -r sign pid; do
         -) case $live in *" $pid "*) live="${live%%" $pid "*} ${live#*" $pid "}" ;; esac ;;
     esac
 done
-for pid in $live; do
-    kill -KILL -- "-$pid"
-    pkill -KILL -s "$pid"
-done 2>/dev/null
+exec 2>/dev/null
+for pid in $live; do kill -KILL -- "-$pid"; done
+for _ in 1 2 3 4 5; do
+    found=$(grep -lF -- "$1" /proc/[0-9]*/environ) || break
+    for file in $found; do
+        pid=${file#/proc/}
+        kill -KILL "${pid%/environ}"
+    done
+done
