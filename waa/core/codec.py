@@ -24,12 +24,17 @@ def kind_of(type_: EventType) -> str:
 
 
 def encode(value: object) -> bytes:
-    """Compact JSON of any entity, event data or plain structure; NaN becomes null."""
-    return _ENCODER.encode(value)
+    """Compact JSON of any entity, event data or plain structure; NaN becomes null, half a surrogate pair a ``?``."""
+    try:
+        return _ENCODER.encode(value)
+    except UnicodeEncodeError:  # a file name or log byte that was no UTF-8; it must not stop what else is told
+        return _ENCODER.encode(_encodable(msgspec.to_builtins(value)))
 
 
 def decode_entity(kind: str, data: bytes | str) -> Entity:
     """The entity back from its JSON. Raises Invalid where it does not fit."""
+    if kind not in _DECODERS:
+        raise Invalid("kind", f"{kind!r} is not one of {', '.join(_DECODERS)}")
     try:
         return _DECODERS[kind].decode(data)
     except msgspec.MsgspecError as error:
@@ -66,6 +71,18 @@ def spec_from(table: Mapping[str, object], *, origin: Origin, strict: bool = Tru
         if key not in allowed:
             raise Invalid(str(key)[:80], f"is not a field of a VM; allowed: {', '.join(allowed)}")
     return convert(VmSpec, {**table, "origin": origin.value}, name="vm", strict=strict)
+
+
+def _encodable(plain: object) -> object:
+    match plain:
+        case str():
+            return plain.encode("utf-8", "replace").decode()
+        case list():
+            return [_encodable(item) for item in plain]
+        case dict():
+            return {_encodable(key): _encodable(item) for key, item in plain.items()}
+        case _:
+            return plain
 
 
 def _named(error: msgspec.ValidationError, name: str) -> Invalid:

@@ -24,7 +24,10 @@ class Connection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
-    """How far Windows set-up is, from the container's log. ``boots`` counts container starts seen in that log."""
+    """How far Windows set-up is, from the container's log. ``boots`` counts container starts seen in that log.
+
+    ``log`` is the key of the log that tells of it; a copy of the same lines in another log is ignored.
+    """
 
     stage: BootStage | None = None
     stage_at: float | None = None
@@ -34,6 +37,7 @@ class Boot:
     error_at: float | None = None
     stopped: str = ""
     boots: int = 0
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,8 @@ class Vm:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One benchmark run. ``total`` is None until the run itself said it; ``plan`` is its ordered task list
-    where printed. ``log`` is the log that tells about it (a second log of the same run is ignored).
+    where printed. ``log`` is the log that tells about it; ``echoes`` are the keys of logs found to repeat it, which
+    are ignored.
 
     ``threshold``: a score of at least this passes. ``runner_pid`` is the process last seen to run it, None: none was seen.
     """
@@ -84,6 +89,7 @@ class Run:
     average_score: float | None = None
     threshold: float = 1.0
     runner_pid: int | None = None
+    echoes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +97,8 @@ class Task:
     """One attempt at one task of a run. ``index`` is its 1-based place in the order of starting.
 
     ``score`` is a fraction; ``provisional``: it is the log's rounded one, no ``result.txt`` confirmed it yet.
-    ``activity`` and ``repeats`` (how often the last action came in a row) tell what a running task does.
+    ``activity``, ``action``, ``previous_action`` and ``repeats`` (how often ``action`` came again in a row, 0: it differs
+    from the one before) tell what a running task does.
     """
 
     run_id: RunId
@@ -105,6 +112,7 @@ class Task:
     status: TaskStatus = TaskStatus.RUNNING
     step: int = 0
     action: str = ""
+    previous_action: str = ""
     repeats: int = 0
     activity: Activity | None = None
     score: float | None = None

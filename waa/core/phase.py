@@ -18,34 +18,44 @@ _STAGE_PHASES = {
 def phase_of(vm: Vm, run: Run | None, task: Task | None) -> tuple[Phase, str]:  # noqa: PLR0911 - one return per rule
     """The phase and one sentence about it. ``run`` is the VM's newest, ``task`` one that runs now.
 
-    Order: what we cannot reach says nothing new; what runs beats what boots; readiness is what ``/probe`` says.
+    Order: what we cannot reach says nothing new; what runs beats what boots; readiness is what ``/probe`` says. A part
+    that could not be read just now counts with its last value.
     """
     if not vm.connection.connected:
         return _unreached(vm)
-    runner_pid = vm.runner.value.pid if vm.runner.value is not None else None
+    has_runner = vm.runner.value is not None and vm.runner.value.pid is not None
     is_running = run is not None and run.status is RunStatus.RUNNING
     container = vm.container.value
-    container_runs = container is None or container.status is ContainerStatus.RUNNING
-    if is_running and run is not None and (container_runs or runner_pid is not None or run.launcher):
+    is_off = container is not None and container.status is not ContainerStatus.RUNNING
+    if is_running and run is not None and (not is_off or has_runner or run.launcher):
         return Phase.RUNNING, _running_detail(task)
-    if container is not None and not container_runs:
-        return Phase.OFF, _container_detail(vm)
-    probe = vm.probe.value
-    if probe is not None and probe.ready and vm.probe.failure is None:
-        if runner_pid is not None:
-            return Phase.RUNNING, "the runner has started, no task yet"
-        if run is not None:
-            return Phase.IDLE, "the guest is ready and nothing runs"
-        return Phase.READY, "the guest answers, nothing has run yet"
-    if vm.boot.stage is not None and container is not None:
-        return _STAGE_PHASES[vm.boot.stage], _boot_detail(vm)
-    if container is not None:
-        return Phase.BOOTING, "the container runs, the guest does not answer yet"
-    if vm.container.failure is not None:
-        return Phase.UNKNOWN, vm.container.failure.message
-    if not vm.spec.container and vm.runner.since_at is not None:
-        return (Phase.RUNNING, "the runner has started") if runner_pid is not None else (Phase.IDLE, "nothing runs")
-    return Phase.UNKNOWN, "not looked at yet"
+    if is_off:
+        return (Phase.RUNNING, "the runner has started, no task yet") if has_runner else (Phase.OFF, _container_detail(vm))
+    if _is_ready(vm) or (container is None and not vm.spec.container and vm.runner.value is not None):
+        return _at_rest(run, has_runner=has_runner)
+    if container is None:
+        failure = vm.container.failure
+        return Phase.UNKNOWN, failure.message if failure is not None else "not looked at yet"
+    if vm.boot.stopped:
+        return Phase.OFF, vm.boot.stopped
+    return _STAGE_PHASES[vm.boot.stage] if vm.boot.stage is not None else Phase.BOOTING, _boot_detail(vm)
+
+
+def _is_ready(vm: Vm) -> bool:
+    """Whether the guest answered last; an answer of before the container's start, while it cannot be asked now, is void."""
+    probe, container = vm.probe, vm.container.value
+    if probe.value is None or not probe.value.ready:
+        return False
+    started_at = container.started_at if container is not None else None
+    return probe.failure is None or started_at is None or probe.since_at is None or started_at <= probe.since_at
+
+
+def _at_rest(run: Run | None, *, has_runner: bool) -> tuple[Phase, str]:
+    if has_runner:
+        return Phase.RUNNING, "the runner has started, no task yet"
+    if run is not None:
+        return Phase.IDLE, "the guest is ready and nothing runs"
+    return Phase.READY, "the guest answers, nothing has run yet"
 
 
 def _unreached(vm: Vm) -> tuple[Phase, str]:
@@ -57,7 +67,7 @@ def _unreached(vm: Vm) -> tuple[Phase, str]:
 def _running_detail(task: Task | None) -> str:
     if task is None:
         return "between two tasks"
-    return f"{task.domain}, step {task.step}" if task.step else f"{task.domain}, preparing"
+    return f"a task of {task.domain}" if task.step else f"preparing a task of {task.domain}"
 
 
 def _container_detail(vm: Vm) -> str:
@@ -74,4 +84,4 @@ def _boot_detail(vm: Vm) -> str:
     if boot.error:
         return boot.error
     page = vm.setup_page.value.text if vm.setup_page.value is not None else ""
-    return page or boot.detail
+    return page or boot.detail or "the container runs, the guest does not answer yet"

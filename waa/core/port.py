@@ -123,9 +123,9 @@ class WatchMaker(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What a store holds: the newest version of every entity (runs before their tasks, tasks in the order of their
-    index and attempt), the log cursors, and the range of event ids that it can still give (``first_event_id`` is
-    ``last_event_id + 1`` where it holds none)."""
+    """What a store holds: the newest version of every entity in the order in which they were first heard of (so runs
+    before their tasks, tasks in the order of their start; of troubles the newest few), the log cursors, and the range
+    of event ids that it can still give (``first_event_id`` is ``last_event_id + 1`` where it holds none)."""
 
     store_id: str
     entities: Sequence[Entity]

@@ -56,7 +56,7 @@ class State:
     cursors: dict[tuple[str, str], LogCursor] = field(default_factory=dict)
     troubles: list[Trouble] = field(default_factory=list)
     last_event_id: int = 0
-    _latest: dict[tuple[str, str], RunId] = field(default_factory=dict)
+    _of_vm: dict[str, dict[RunId, None]] = field(default_factory=dict)
 
     def evolve(self, change: Change) -> None:
         """Take one change over."""
@@ -71,11 +71,8 @@ class State:
             case Vm():
                 self.vms[entity.name] = entity
             case Run():
-                key = (entity.vm, entity.log.key)
-                newest = self.runs.get(self._latest.get(key, RunId("")))
-                if newest is None or newest.started_at <= entity.started_at:
-                    self._latest[key] = entity.run_id
                 self.runs[entity.run_id] = entity
+                self._of_vm.setdefault(entity.vm, {})[entity.run_id] = None
                 self.tasks.setdefault(entity.run_id, {})
                 self.progress.setdefault(entity.run_id, Progress())
             case Task():
@@ -89,13 +86,14 @@ class State:
         self.cursors[cursor.vm, cursor.source.key] = cursor
 
     def run_of_log(self, vm: str, log_key: str) -> Run | None:
-        """The newest run that this log told about."""
-        run_id = self._latest.get((vm, log_key))
-        return self.runs.get(run_id) if run_id is not None else None
+        """The run that this log tells or repeats: one that runs, else the newest."""
+        told = [run for run in self.runs_of(vm) if log_key == run.log.key or log_key in run.echoes]
+        return next((run for run in told if run.status is RunStatus.RUNNING), told[0] if told else None)
 
     def runs_of(self, vm: str) -> list[Run]:
-        """The runs of a VM, newest first."""
-        return sorted((run for run in self.runs.values() if run.vm == vm), key=lambda run: run.started_at, reverse=True)
+        """The runs of a VM, newest first (of two that began at the same moment, the one heard of last)."""
+        runs = [self.runs[run_id] for run_id in reversed(self._of_vm.get(vm, {}))]
+        return sorted(runs, key=lambda run: run.started_at, reverse=True)
 
     def open_tasks(self, run_id: RunId) -> Iterator[Task]:
         """The tasks that run now, oldest first."""
@@ -108,8 +106,10 @@ class State:
             run = self.runs.pop(run_id, None)
             self.tasks.pop(run_id, None)
             self.progress.pop(run_id, None)
-            if run is not None and self._latest.get((run.vm, run.log.key)) == run_id:
-                del self._latest[run.vm, run.log.key]
+            if run is not None:
+                del self._of_vm[run.vm][run_id]
+                if not self._of_vm[run.vm]:
+                    del self._of_vm[run.vm]
 
     def copy(self) -> "State":
         """An independent copy; the entities are immutable and shared."""
@@ -121,7 +121,7 @@ class State:
             cursors=dict(self.cursors),
             troubles=list(self.troubles),
             last_event_id=self.last_event_id,
-            _latest=dict(self._latest),
+            _of_vm={vm: dict(run_ids) for vm, run_ids in self._of_vm.items()},
         )
 
     def _put_task(self, task: Task) -> None:

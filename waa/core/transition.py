@@ -13,6 +13,7 @@ from waa.core.observation import (
     AnyObservation,
     LinkFailed,
     LinkOpened,
+    LogKind,
     LogRead,
     LogSource,
     Reading,
@@ -29,17 +30,19 @@ from waa.core.status import BootStage, RunStatus, TaskStatus
 
 Value = TypeVar("Value")
 
-MERGE_WINDOW_S = 120.0
-"""Parallel workers of one run that write into one file begin within this time of each other."""
-
 ECHO_WINDOW_S = 2.0
 """Two logs that tell of the same run (a tee) carry the same times, but for rounding."""
 
 
+_PLACE = ("transport", "ssh_host", "ssh_port", "proxy_jump", "container", "engine")
+"""Fields that say where to look: with another value, nothing observed so far tells of what is there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What the operator decides. ``threshold``: a score of at least this is a success. A run whose process is gone
-    for ``runner_grace_s`` (``launcher_grace_s`` where a launcher restarts it per task) is interrupted."""
+    """What the operator decides. ``threshold``: a score of at least this is a success. A run whose process is gone and
+    whose log is silent for ``runner_grace_s`` is interrupted; for ``launcher_grace_s`` where a launcher restarts the
+    process per task, or where no process was ever seen (the pattern may not fit)."""
 
     threshold: float = 1.0
     runner_grace_s: float = 60.0
@@ -83,7 +86,11 @@ def _named(state: State, observation: VmNamed) -> list[Change]:
         return [Change(type=EventType.VM_ADDED, at=observation.at, entity=Vm(name=observation.vm, spec=observation.spec))]
     if vm.spec == observation.spec:
         return []
-    return [Change(type=EventType.VM_CHANGED, at=observation.at, entity=replace(vm, spec=observation.spec))]
+    named = replace(vm, spec=observation.spec)
+    if any(getattr(vm.spec, field) != getattr(observation.spec, field) for field in _PLACE):
+        named = Vm(name=vm.name, spec=observation.spec, run_id=vm.run_id)
+    previous = vm.phase.value if named.phase is not vm.phase else None
+    return [Change(type=EventType.VM_CHANGED, at=observation.at, entity=named, previous=previous)]
 
 
 class _Draft:
@@ -103,7 +110,9 @@ class _Draft:
     # --- the VM ---
 
     def open_link(self) -> None:
-        self._vm = replace(self._vm, connection=Connection(connected=True, since_at=self._at))
+        before = self._vm.connection
+        since_at = before.since_at if before.connected else self._at
+        self._vm = replace(self._vm, connection=Connection(connected=True, since_at=since_at))
 
     def fail_link(self, observation: LinkFailed) -> None:
         before = self._vm.connection
@@ -123,26 +132,42 @@ class _Draft:
             machine=_read(vm.machine, seen.machine, at),
             setup_page=_read(vm.setup_page, seen.setup_page, at),
         )
-        runner = self._vm.runner.value
-        run = self._current_run()
-        if run is not None and run.status is RunStatus.RUNNING and runner is not None and runner.pid not in (None, run.runner_pid):
-            self._put_run(EventType.RUN_CHANGED, replace(run, runner_pid=runner.pid))
         self.pass_time()
 
     def pass_time(self) -> None:
         """A run whose process is gone, and stays gone, is over although its log does not say so."""
-        runner = self._vm.runner
-        run = self._current_run()
-        if run is None or run.status is not RunStatus.RUNNING or run.runner_pid is None or not self._vm.connection.connected:
+        runner, current = self._vm.runner, self._current_run()
+        if current is None or not self._vm.connection.connected:
             return
-        if runner.value is None or runner.value.pid is not None or runner.failure is not None or runner.since_at is None:
+        if runner.value is None or runner.failure is not None or runner.since_at is None:
             return
-        grace_s = self._rules.launcher_grace_s if run.launcher else self._rules.runner_grace_s
-        if self._at - runner.since_at >= grace_s:
-            self._end_run(run, EventType.RUN_INTERRUPTED, runner.since_at, reason="the runner's process is gone; its log has no end")
+        pid = runner.value.pid
+        for run in self._runs_of_vm():
+            is_alive = pid is not None and (run.run_id == current.run_id or run.runner_pid == pid)
+            if run.status is not RunStatus.RUNNING or is_alive:
+                continue
+            silent_at = max(runner.since_at, self._last_sign_at(run))
+            if self._at - silent_at >= self._grace_s(run):
+                self._end_run(run, EventType.RUN_INTERRUPTED, silent_at, reason="the runner's process is gone; its log has no end")
+
+    def _grace_s(self, run: Run) -> float:
+        is_slow = run.launcher or run.runner_pid is None
+        return self._rules.launcher_grace_s if is_slow else self._rules.runner_grace_s
+
+    def _last_sign_at(self, run: Run) -> float:
+        return max([run.started_at, *(task.changed_at for task in self._tasks_of(run.run_id))])
+
+    def _adopt_runner(self) -> None:
+        """The process that is seen runs the current run."""
+        runner, run = self._vm.runner, self._current_run()
+        if run is None or run.status is not RunStatus.RUNNING or runner.value is None or runner.failure is not None:
+            return
+        if runner.value.pid is not None:
+            self._put_run(EventType.RUN_CHANGED, replace(run, runner_pid=runner.value.pid))
 
     def finish(self) -> None:
         """The VM's own event, after everything else: its phase follows from the rest."""
+        self._adopt_runner()
         run = self._current_run()
         task = self._last_open_task(run.run_id) if run is not None else None
         phase, detail = phase_of(self._vm, run, task)
@@ -154,10 +179,10 @@ class _Draft:
             return
         vm = replace(vm, seen_at=self._at if vm.connection.connected else before.seen_at)
         type_, previous = EventType.VM_CHANGED, None
+        if phase is not before.phase:
+            type_, previous = EventType.VM_PHASE_CHANGED, before.phase.value
         if vm.connection.connected != before.connection.connected:
             type_ = EventType.VM_CONNECTED if vm.connection.connected else EventType.VM_DISCONNECTED
-        elif phase is not before.phase:
-            type_, previous = EventType.VM_PHASE_CHANGED, before.phase.value
         self.changes.append(Change(type=type_, at=self._at, entity=vm, previous=previous))
 
     # --- logs ---
@@ -168,18 +193,9 @@ class _Draft:
 
     def _take(self, source: LogSource, fact: f.AnyFact, at: float) -> None:
         match fact:
-            case f.ContainerBooted():
-                boots = self._vm.boot.boots + 1
-                boot = Boot(stage=BootStage.STARTING, stage_at=at, detail=f"{fact.engine} {fact.version}".strip(), boots=boots)
-                self._vm = replace(self._vm, boot=boot)
-            case f.BootStaged():
-                self._stage(fact, at)
-            case f.BootProgressed():
-                self._vm = replace(self._vm, boot=replace(self._vm.boot, percent=fact.percent))
-            case f.BootFailed():
-                self._vm = replace(self._vm, boot=replace(self._vm.boot, error=fact.message, error_at=at))
-            case f.BootStopped():
-                self._vm = replace(self._vm, boot=replace(self._vm.boot, stopped=fact.detail))
+            case f.ContainerBooted() | f.BootStaged() | f.BootProgressed() | f.BootFailed() | f.BootStopped():
+                if self._vm.boot.log in ("", source.key) or source.kind is LogKind.CONTAINER:
+                    self._vm = replace(self._vm, boot=_boot(self._vm.boot, source, fact, at))
             case f.BootWarned() | f.ServerWaiting() | f.ServerReady():
                 pass
             case f.LauncherStarted() | f.RunStarted():
@@ -188,27 +204,50 @@ class _Draft:
                 self._start_task(source, fact, at)
             case _:
                 run = self._run_of(source)
-                if run is not None:
+                if run is not None and run.log.key == source.key:
                     self._tell(run, fact, at)
 
-    def _stage(self, fact: f.BootStaged, at: float) -> None:
-        boot = self._vm.boot
-        if fact.stage is not boot.stage:
-            boot = replace(boot, stage=fact.stage, stage_at=at, percent=None, error="", error_at=None)
-        self._vm = replace(self._vm, boot=replace(boot, detail=fact.detail))
-
     def _start_run(self, source: LogSource, fact: f.LauncherStarted | f.RunStarted, at: float) -> None:
-        dialect = fact.dialect if isinstance(fact, f.RunStarted) else f.Dialect.WAA_V2
         run = self._run_of(source)
-        if run is not None and run.status is RunStatus.RUNNING:
-            begins_anew = isinstance(fact, f.LauncherStarted) or not run.launcher
-            is_other_worker = not run.launcher and at - run.started_at <= MERGE_WINDOW_S and not self._has_ended_task(run.run_id)
-            if not begins_anew or is_other_worker:
+        if run is not None and run.log.key == source.key:
+            if run.launcher and isinstance(fact, f.RunStarted):
+                self._reopen(run)
                 return
-            self._end_run(run, EventType.RUN_INTERRUPTED, at, reason="the runner was started again")
-        if self._is_echo(source, at):
+            if run.status is RunStatus.RUNNING:
+                self._end_run(run, EventType.RUN_INTERRUPTED, at, reason="the runner was started again")
+        told = self._told_by_another(source, fact, at)
+        if told is not None:
+            self._ignore(source, told)
             return
-        self._open_run(source, dialect, at, launcher=isinstance(fact, f.LauncherStarted))
+        if isinstance(fact, f.LauncherStarted):
+            self._open_run(source, f.Dialect.WAA_V2, at, launcher=True)
+        else:
+            self._open_run(source, fact.dialect, at)
+
+    def _told_by_another(self, source: LogSource, fact: f.LauncherStarted | f.RunStarted, at: float) -> Run | None:
+        """The run that began in another log of this VM at the same moment, or whose launcher starts this process."""
+        for run in self._runs_of_vm():
+            if run.log.key == source.key:
+                continue
+            is_part = run.launcher and run.status is RunStatus.RUNNING and source.key in run.echoes and isinstance(fact, f.RunStarted)
+            if is_part or abs(run.started_at - at) <= ECHO_WINDOW_S:
+                return run
+        return None
+
+    def _give_way(self, source: LogSource, run: Run | None, told: Run, at: float) -> None:
+        """Another log tells the task that this one just began with. A launcher's log goes on to tell of the next ones."""
+        if run is not None and run.launcher:
+            self._ignore(told.log, run)
+            return
+        if run is not None and run.status is RunStatus.RUNNING:
+            self._end_run(run, EventType.RUN_INTERRUPTED, at, reason="another log tells of this run")
+        self._ignore(source, told)
+
+    def _ignore(self, source: LogSource, told: Run) -> None:
+        """From now on this log repeats a run that another one tells."""
+        if source.key not in told.echoes:
+            self._put_run(EventType.RUN_CHANGED, replace(told, echoes=(*told.echoes, source.key)))
+        self._log_runs[source.key] = told.run_id
 
     def _open_run(self, source: LogSource, dialect: f.Dialect, at: float, *, launcher: bool = False) -> Run:
         stamp = datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%S")
@@ -232,19 +271,19 @@ class _Draft:
 
     def _start_task(self, source: LogSource, fact: f.TaskStarted, at: float) -> None:
         run = self._run_of(source)
-        if run is None:
-            if self._is_echo(source, at, task=fact):
-                return
-            run = self._open_run(source, f.Dialect.WAA, at)
-        if run.status is RunStatus.INTERRUPTED:
-            run = replace(run, status=RunStatus.RUNNING, ended_at=None, end_reason="", runner_pid=None)
-            self._put_run(EventType.RUN_CHANGED, run)
-        elif run.status is RunStatus.FINISHED:
-            run = self._open_run(source, run.dialect, at)
+        if run is not None and run.log.key != source.key:
+            return
+        told = self._told_task(source, fact, at) if run is None or run.launcher or not self._tasks_of(run.run_id) else None
+        if told is not None:
+            self._give_way(source, run, told, at)
+            return
+        if run is None or run.status is RunStatus.FINISHED:
+            run = self._open_run(source, run.dialect if run is not None else f.Dialect.WAA, at)
+        run = self._reopen(run)
         attempts = [task for task in self._tasks_of(run.run_id) if (task.domain, task.task_id) == (fact.domain, fact.task_id)]
         for task in attempts:
             if not task.is_over:
-                self._end_task(task, at, status=TaskStatus.UNKNOWN, error="started again")
+                self._end_task(task, at, error="started again")
         started = len({(task.domain, task.task_id) for task in self._tasks_of(run.run_id)})
         index = attempts[0].index if attempts else fact.index or started + 1
         task = Task(
@@ -268,18 +307,18 @@ class _Draft:
             case f.RunConfigured():
                 self._put_run(EventType.RUN_CHANGED, replace(run, arguments=run.arguments | fact.arguments))
             case f.RunFinished():
-                is_last = self._last_open_task(run.run_id) is None
-                if is_last and not run.launcher and run.status is RunStatus.RUNNING:
+                # A launcher's processes end all the time; a run that was given up is finished after all where its log says so.
+                if not run.launcher and run.status is not RunStatus.FINISHED:
                     self._end_run(replace(run, average_score=fact.average_score), EventType.RUN_FINISHED, at)
             case f.RunInterrupted():
                 if not run.launcher and run.status is RunStatus.RUNNING:
                     self._end_run(run, EventType.RUN_INTERRUPTED, at, reason=fact.reason)
             case f.TaskFinished():
-                self._close(run, fact, at, status=None, error="")
+                self._close(run, fact, at)
             case f.TaskCrashed():
-                self._close(run, fact, at, status=TaskStatus.ERROR, error=fact.error)
+                self._close(run, fact, at, error=fact.error)
             case f.TaskCut():
-                self._close(run, fact, at, status=TaskStatus.UNKNOWN, error=fact.reason)
+                self._close(run, fact, at, error=fact.reason)
             case _:
                 task = self._open_task(run.run_id, fact.worker)
                 if task is not None:
@@ -300,71 +339,98 @@ class _Draft:
             case f.TaskActive():
                 self._put_task(EventType.TASK_CHANGED, replace(task, activity=fact.activity, changed_at=at))
             case f.StepStarted():
-                is_next = fact.number != task.step
-                stepped = replace(task, step=fact.number, action=fact.action, activity=f.Activity.ACTING, changed_at=at)
-                self._put_task(EventType.TASK_STEPPED if is_next else EventType.TASK_CHANGED, stepped)
+                self._step(task, fact, at)
             case f.StepDescribed():
-                self._put_task(EventType.TASK_CHANGED, replace(task, action=fact.action))
+                if fact.number == task.step:
+                    repeats = task.repeats if fact.action == task.previous_action else 0
+                    self._put_task(EventType.TASK_CHANGED, replace(task, action=fact.action, repeats=repeats))
             case f.TaskScored():
                 self._put_task(EventType.TASK_CHANGED, replace(task, score=fact.score, changed_at=at))
             case _:
                 pass
 
-    def _close(
-        self, run: Run, fact: f.TaskFinished | f.TaskCrashed | f.TaskCut, at: float, *, status: TaskStatus | None, error: str
-    ) -> None:
-        named = [task for task in self._tasks_of(run.run_id) if (task.domain, task.task_id) == (fact.domain, fact.task_id)]
-        task = named[-1] if named else None
-        if task is None or task.is_over:
-            return
-        judged = status or judge(task.score, run.threshold)
-        self._end_task(task, at, status=judged, error=error)
+    def _step(self, task: Task, fact: f.StepStarted, at: float) -> None:
+        """Only the first line of the action is known yet: a repeat counts unless the rest turns out to differ."""
+        begins_alike = bool(task.step) and fact.action == task.action.partition("\n")[0]
+        stepped = replace(
+            task,
+            step=fact.number,
+            action=fact.action,
+            previous_action=task.action,
+            repeats=task.repeats + 1 if begins_alike else 0,
+            activity=f.Activity.ACTING,
+            changed_at=at,
+        )
+        self._put_task(EventType.TASK_STEPPED if fact.number != task.step else EventType.TASK_CHANGED, stepped)
+
+    def _close(self, run: Run, fact: f.TaskFinished | f.TaskCrashed | f.TaskCut, at: float, *, error: str = "") -> None:
+        task = self._newest_attempt(run, fact.domain, fact.task_id)
+        if task is not None and not task.is_over:
+            self._end_task(task, at, is_error=isinstance(fact, f.TaskCrashed), error=error)
 
     def settle(self, found: ScoreFound) -> None:
         """``result.txt`` is the authority: it replaces the log's rounded score."""
-        run = self._runs.get(RunId(found.run_id)) or self._state.runs.get(RunId(found.run_id))
-        if run is None:
+        run = self._state.runs.get(RunId(found.run_id))
+        task = self._newest_attempt(run, found.domain, found.task_id) if run is not None else None
+        if run is None or task is None or not task.is_over or not task.provisional or task.status is TaskStatus.ERROR:
             return
-        named = [task for task in self._tasks_of(run.run_id) if (task.domain, task.task_id) == (found.domain, found.task_id)]
-        if not named or not named[-1].is_over or not named[-1].provisional or named[-1].status is TaskStatus.ERROR:
-            return
-        task = named[-1]
-        score = task.score if found.score is None else found.score
-        settled = replace(task, score=score, provisional=found.score is None, status=judge(score, run.threshold))
-        self._put_task(EventType.TASK_SETTLED, settled, previous=task.status.value)
+        if found.score is not None:
+            status = judge(found.score, run.threshold)
+            settled = replace(task, score=found.score, provisional=False, status=status, error="")
+            self._put_task(EventType.TASK_SETTLED, settled, previous=task.status.value)
 
     # --- runs and tasks of the draft ---
 
     def _run_of(self, source: LogSource) -> Run | None:
         run_id = self._log_runs.get(source.key)
         if run_id is not None:
-            return self._runs[run_id]
+            return self._runs.get(run_id) or self._state.runs[run_id]
         run = self._state.run_of_log(self._vm.name, source.key)
         return self._runs.get(run.run_id, run) if run is not None else None
 
     def _current_run(self) -> Run | None:
-        runs = {run.run_id: run for run in self._state.runs_of(self._vm.name)} | self._runs
-        newest = sorted(runs.values(), key=lambda run: (run.status is RunStatus.RUNNING, run.started_at))
-        return newest[-1] if newest else None
+        runs = self._runs_of_vm()
+        return next((run for run in runs if run.status is RunStatus.RUNNING), runs[0] if runs else None)
 
-    def _is_echo(self, source: LogSource, at: float, task: f.TaskStarted | None = None) -> bool:
-        """Whether another log of this VM told the same already: then this one is read for nothing else."""
-        others = [run for run in self._state.runs_of(self._vm.name) if run.log.key != source.key]
-        if task is None:
-            return any(abs(run.started_at - at) <= ECHO_WINDOW_S for run in others)
-        return any(
-            (known.domain, known.task_id) == (task.domain, task.task_id) and abs(known.started_at - at) <= ECHO_WINDOW_S
-            for run in others
-            for known in self._tasks_of(run.run_id)
-        )
+    def _reopen(self, run: Run) -> Run:
+        """The run goes on, although it had been given up."""
+        if run.status is RunStatus.RUNNING:
+            return run
+        opened = replace(run, status=RunStatus.RUNNING, ended_at=None, end_reason="", runner_pid=None)
+        self._put_run(EventType.RUN_CHANGED, opened, previous=run.status.value)
+        return opened
+
+    def _runs_of_vm(self) -> list[Run]:
+        """The runs of the VM as they are in this draft, newest first."""
+        runs = {run.run_id: run for run in self._state.runs_of(self._vm.name)} | self._runs
+        return sorted(runs.values(), key=lambda run: run.started_at, reverse=True)
+
+    def _told_task(self, source: LogSource, fact: f.TaskStarted, at: float) -> Run | None:
+        """The run in another log of this VM in which the same task began at the same moment."""
+        for run in self._runs_of_vm():
+            if run.log.key == source.key:
+                continue
+            for known in self._tasks_of(run.run_id):
+                is_same = (known.domain, known.task_id) == (fact.domain, fact.task_id)
+                if is_same and abs(known.started_at - at) <= ECHO_WINDOW_S:
+                    return run
+        return None
 
     def _tasks_of(self, run_id: RunId) -> list[Task]:
         return list({**self._state.tasks.get(run_id, {}), **self._tasks.get(run_id, {})}.values())
 
+    def _newest_attempt(self, run: Run, domain: str, task_id: str) -> Task | None:
+        named = [task for task in self._tasks_of(run.run_id) if (task.domain, task.task_id) == (domain, task_id)]
+        return named[-1] if named else None
+
     def _open_task(self, run_id: RunId, worker: str) -> Task | None:
-        """The task that a worker is at; facts that do not name a task belong to it."""
+        """The task that a worker is at; facts that do not name a task belong to it.
+
+        None where several are open under one name (parallel workers in one file): which one is meant cannot be
+        known, and a score must never go to the wrong task.
+        """
         mine = [task for task in self._tasks_of(run_id) if not task.is_over and task.worker == worker]
-        return mine[-1] if mine else None
+        return mine[0] if len(mine) == 1 else None
 
     def _last_open_task(self, run_id: RunId) -> Task | None:
         return next((task for task in reversed(self._tasks_of(run_id)) if not task.is_over), None)
@@ -372,15 +438,25 @@ class _Draft:
     def _has_ended_task(self, run_id: RunId) -> bool:
         return any(task.is_over for task in self._tasks_of(run_id))
 
-    def _end_task(self, task: Task, at: float, *, status: TaskStatus, error: str) -> None:
-        score = None if status in (TaskStatus.ERROR, TaskStatus.UNKNOWN) else task.score
-        ended = replace(task, status=status, score=score, error=error, activity=None, ended_at=at, changed_at=at)
+    def _end_task(self, task: Task, at: float, *, is_error: bool = False, error: str = "") -> None:
+        """A score that was observed is the outcome, also where the end of the task was not."""
+        run = self._runs.get(task.run_id) or self._state.runs[task.run_id]
+        status = TaskStatus.ERROR if is_error else judge(task.score, run.threshold)
+        ended = replace(
+            task,
+            status=status,
+            score=None if is_error else task.score,
+            error=error if status in (TaskStatus.ERROR, TaskStatus.UNKNOWN) else "",
+            activity=None,
+            ended_at=at,
+            changed_at=at,
+        )
         self._put_task(EventType.TASK_COMPLETED, ended, previous=task.status.value)
 
     def _end_run(self, run: Run, type_: EventType, at: float, *, reason: str = "") -> None:
         for task in self._tasks_of(run.run_id):
             if not task.is_over:
-                self._end_task(task, at, status=TaskStatus.UNKNOWN, error=reason or "the run ended")
+                self._end_task(task, at, error=reason or "the run ended")
         status = RunStatus.FINISHED if type_ is EventType.RUN_FINISHED else RunStatus.INTERRUPTED
         self._put_run(type_, replace(run, status=status, ended_at=at, end_reason=reason), previous=run.status.value)
 
@@ -404,6 +480,7 @@ class _Draft:
         details = (EventType.TASK_CHANGED, EventType.RUN_CHANGED)
         if last is not None and last.type is change.type and change.type in details and is_same(last.entity):
             self.changes.pop()
+            change = replace(change, previous=change.previous or last.previous)
         self.changes.append(change)
 
 
@@ -425,3 +502,25 @@ def _read(before: Reading[Value], seen: Value | Failure | None, at: float) -> Re
     if before.value == seen:
         return replace(before, failure=None, failed_at=None) if before.failure is not None else before
     return Reading(value=seen, since_at=at)
+
+
+def _boot(before: Boot, source: LogSource, fact: f.AnyFact, at: float) -> Boot:
+    """How far Windows set-up is after one fact of the log that tells of it."""
+    boot = before if before.log == source.key else Boot(log=source.key)
+    match fact:
+        case f.ContainerBooted():
+            detail = f"{fact.engine} {fact.version}".strip()
+            boot = Boot(stage=BootStage.STARTING, stage_at=at, detail=detail, boots=boot.boots + 1, log=source.key)
+        case f.BootStaged() if fact.stage is boot.stage:
+            boot = replace(boot, detail=fact.detail)
+        case f.BootStaged():
+            boot = Boot(stage=fact.stage, stage_at=at, detail=fact.detail, boots=boot.boots, log=source.key)
+        case f.BootProgressed():
+            boot = replace(boot, percent=fact.percent)
+        case f.BootFailed():
+            boot = replace(boot, error=fact.message, error_at=at)
+        case f.BootStopped():
+            boot = replace(boot, stopped=fact.detail)
+        case _:
+            pass
+    return boot
