@@ -44,5 +44,4 @@ class Deps:
     renderer: Renderer
     look: Callable[[], Look]
     clock: Callable[[], float]
-    check_store: Callable[[], None]
     default_spec: VmSpec

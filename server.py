@@ -1,0 +1,274 @@
+"""Reads the configuration, opens everything in order, serves, and closes in reverse."""
+
+import asyncio
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from waa import __version__
+from waa.clock import Clock, system_clock
+from waa.config import Config, ConfigError, Switch, load
+from waa.core.attention import Limits
+from waa.core.error import WaaError
+from waa.core.event import Event, EventType
+from waa.core.observation import VmForgotten, VmNamed
+from waa.core.spec import Origin, VmSpec
+from waa.core.state import current_run
+from waa.core.transition import Rules
+from waa.demo.vm import DemoVm
+from waa.probes.host import HostWatch
+from waa.probes.opener import Opener
+from waa.services.monitor import Monitor
+from waa.services.recorder import Recorder
+from waa.services.supervise import Supervisor
+from waa.store.sql import SqlStore
+from waa.web.app import MAX_BODY_BYTES, make_app
+from waa.web.deps import Deps, WebSettings
+from waa.web.feed import BenchmarkFeed
+from waa.web.panel_stream import PanelStreams
+from waa.web.render import Renderer
+from waa.web.stream_service import StreamLimits, StreamService
+from waa.web.terminal import LogLine, LogTails
+from waa.web.view import Look
+
+log = logging.getLogger("waa")
+ROOT = Path(__file__).resolve().parent
+PRUNE_EVERY_S = 3600.0
+DAY_S = 86400.0
+
+
+class LogLines(Mapping[str, Sequence[LogLine]]):
+    """The live log of each VM: that of its run, else that of its container, made when somebody looks."""
+
+    def __init__(self, recorder: Recorder, tails: LogTails) -> None:
+        self._recorder = recorder
+        self._tails = tails
+
+    def __getitem__(self, name: str) -> Sequence[LogLine]:
+        vm = self._recorder.state.vms[name]
+        keys = self._tails.keys(name)
+        run = current_run(self._recorder.state, vm)
+        chosen = run.log.key if run is not None and run.log.key in keys else next(iter(keys[::-1]), None)
+        tail = self._tails.tail(name, chosen) if chosen is not None else None
+        return tail.lines if tail is not None else ()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._recorder.state.vms)
+
+    def __len__(self) -> int:
+        return len(self._recorder.state.vms)
+
+
+class Demo:
+    """The embedded demo VM, which goes as soon as a real one is named."""
+
+    def __init__(self, config: Config, recorder: Recorder, monitor: Monitor) -> None:
+        self._config = config
+        self._recorder = recorder
+        self._monitor = monitor
+        self._vm: DemoVm | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Play, where the configuration asks for it or names nothing else."""
+        is_alone = not any(vm.spec.origin is not Origin.DEMO for vm in self._recorder.state.vms.values())
+        if self._config.demo is Switch.OFF or (self._config.demo is Switch.AUTO and not is_alone):
+            return
+        self._vm = DemoVm(folder=self._config.data / "demo", speed=self._config.demo_speed)
+        spec = await asyncio.to_thread(self._vm.start)
+        await self._monitor.name(spec)
+        if self._config.demo is Switch.AUTO:
+            self._recorder.hub.listen(self._hear)
+
+    async def close(self) -> None:
+        """End it. May be called twice."""
+        vm, self._vm = self._vm, None
+        if vm is not None:
+            await asyncio.to_thread(vm.stop)
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        added = (event.entity for event in events if event.type is EventType.VM_ADDED)
+        if self._ending is None and any(entity.spec.origin is not Origin.DEMO for entity in added if hasattr(entity, "spec")):
+            self._ending = asyncio.get_running_loop().create_task(self._leave())
+
+    async def _leave(self) -> None:
+        for vm in list(self._recorder.state.vms.values()):
+            if vm.spec.origin is Origin.DEMO:
+                await self._monitor.forget(vm.name)
+        await self.close()
+
+
+@asynccontextmanager
+async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[int]:
+    """The running server; gives its port. Everything is closed when the block ends."""
+    async with AsyncExitStack() as stack:
+        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sockets = _bind(config)
+        stack.callback(lambda: [sock.close() for sock in sockets])
+        supervisor = Supervisor()
+        stack.push_async_callback(supervisor.close)
+        store = SqlStore(config.database_url)
+        rules = Rules(threshold=config.threshold, runner_grace_s=config.runner_grace_s)
+        recorder = Recorder(store=store, rules=rules, clock=clock)
+        stack.push_async_callback(recorder.close)
+        state = await recorder.open()
+        opener = Opener(data_dir=config.data, max_threads=config.ssh_threads, clock=clock)
+        stack.push_async_callback(opener.close)
+        tails = LogTails()
+        monitor = Monitor(
+            recorder=recorder,
+            opener=opener,
+            make_watch=functools.partial(HostWatch, clock=clock, interval_s=config.status_interval_s),
+            supervisor=supervisor,
+            on_log=tails.take,
+            clock=clock,
+        )
+        stack.push_async_callback(monitor.close)
+        await _name_vms(config, recorder, clock)
+        monitor.start()
+        demo = Demo(config, recorder, monitor)
+        stack.push_async_callback(demo.close)
+        await demo.start()
+        supervisor.start("prune", functools.partial(_prune, config, recorder, clock))
+
+        limits = _limits(config)
+        log_lines = LogLines(recorder, tails)
+
+        def look() -> Look:
+            return Look(
+                state=state,
+                now=clock(),
+                seen_at=monitor.seen_at,
+                limits=limits,
+                interval_s=config.interval_s,
+                sse=config.sse,
+                version=__version__,
+                log_lines=log_lines,
+            )
+
+        streams = StreamService(
+            StreamLimits(
+                max_streams=config.max_streams,
+                max_per_address=config.max_streams_per_address,
+                max_per_browser=config.max_streams_per_browser,
+                lifetime_s=config.stream_lifetime_s,
+            )
+        )
+        renderer = Renderer(ROOT / "templates", ROOT / "static")
+        feed = BenchmarkFeed(state=state, hub=recorder.hub, streams=streams, seen_at=monitor.seen_at, clock=clock)
+        stack.callback(feed.close)
+        panels = PanelStreams(renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock)
+        stack.callback(panels.close)
+        deps = Deps(
+            settings=WebSettings(
+                sse=config.sse,
+                embed_origins=config.embed_origins,
+                allowed_hosts=config.allowed_hosts,
+                is_local=_is_loopback(config.host),
+            ),
+            recorder=recorder,
+            hub=recorder.hub,
+            monitor=monitor,
+            streams=streams,
+            panels=panels,
+            feed=feed,
+            renderer=renderer,
+            look=look,
+            clock=clock,
+            default_spec=VmSpec(name="default"),
+        )
+        server = HTTPServer(
+            make_app(deps, ROOT / "static"), max_body_size=MAX_BODY_BYTES, max_header_size=32 * 1024, idle_connection_timeout=75
+        )
+        server.add_sockets(sockets)
+        stack.push_async_callback(server.close_all_connections)
+        stack.push_async_callback(streams.close)
+        stack.callback(server.stop)
+        yield sockets[0].getsockname()[1]
+
+
+async def _name_vms(config: Config, recorder: Recorder, clock: Clock) -> None:
+    """What the file says now counts: VMs that it no longer names go, as does the demo of an earlier start."""
+    named = {spec.name for spec in config.vms}
+    for vm in list(recorder.state.vms.values()):
+        if vm.spec.origin is not Origin.API and vm.name not in named:
+            await recorder.record(VmForgotten(vm=vm.name, at=clock()), wait=True)
+    for spec in config.vms:
+        await recorder.record(VmNamed(vm=spec.name, at=clock(), spec=spec), wait=True)
+
+
+async def _prune(config: Config, recorder: Recorder, clock: Clock) -> None:
+    while True:
+        await recorder.prune(max_events=config.max_events, runs_before=clock() - config.keep_runs_days * DAY_S)
+        await asyncio.sleep(PRUNE_EVERY_S)
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(
+        unreachable_after_s=config.unreachable_after_s,
+        stalled_after_s=config.stalled_after_s,
+        idle_after_s=config.idle_after_s,
+        guest_down_after_s=config.guest_down_after_s,
+        loop_repeats=config.loop_repeats,
+    )
+
+
+def _bind(config: Config) -> list[socket.socket]:
+    try:
+        return bind_sockets(config.port, config.host)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"host, port: cannot listen on {config.host}:{config.port}: {reason} (WAA_PORT chooses another)") from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _url(host: str, port: int) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}/"
+
+
+async def run(config: Config) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with serve(config) as port:
+        print(f"WAA Live {__version__} on {_url(config.host, port)}  (data in {config.data}; Ctrl-C stops)", flush=True)
+        if not _is_loopback(config.host):
+            log.warning("listening beyond this machine without a login host=%s", config.host)
+        await stopped.wait()
+        log.info("stopping")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0 after a clean stop, 2 for a wrong configuration."""
+    try:
+        config = load(sys.argv[1:] if arguments is None else arguments, os.environ)
+        logging.basicConfig(level=config.log_level.value.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+        asyncio.run(run(config))
+    except WaaError as error:
+        print(f"waa-live: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The pages, the form for VMs, and panels by themselves."""
+
+from dataclasses import replace
+from http import HTTPStatus
+
+from waa.core.codec import spec_from
+from waa.core.entity import RunId
+from waa.core.error import Conflict, Invalid, NotFound
+from waa.core.spec import Origin
+from waa.web import api
+from waa.web.base import BaseHandler
+from waa.web.panels import PANELS
+from waa.web.view import Look
+
+
+class PageHandler(BaseHandler):
+    """Renders a page for one browser."""
+
+    def look(self) -> Look:
+        """What this page may see, with its form token."""
+        return replace(self.deps.look(), csrf_token=self.xsrf_token.decode())
+
+    def write_page(self, template: str, **context: object) -> None:
+        """Answer with a page; the browser gets its name, which its streams are counted by."""
+        self.browser_key()
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.write(self.deps.renderer.page(template, look=self.look(), **context))
+
+
+class OverviewHandler(PageHandler):
+    """``GET /[?run=]``: what needs attention, the fleet, and the panels of the contract."""
+
+    def get(self) -> None:
+        run = self.one_argument("run")
+        if run is not None and RunId(run) not in self.deps.recorder.state.runs:
+            raise NotFound(f"There is no run {run!r}")
+        self.write_page("pages/overview.html", run=run)
+
+
+class VmPageHandler(PageHandler):
+    """``GET /vms/<name>``: one VM, its run, and its log as it is written."""
+
+    def get(self, name: str) -> None:
+        if name not in self.deps.recorder.state.vms:
+            raise NotFound(f"There is no VM named {name!r}")
+        self.write_page("pages/vm.html", vm=name)
+
+
+class RunListPageHandler(PageHandler):
+    """``GET /runs``: all runs, newest first."""
+
+    def get(self) -> None:
+        self.write_page("pages/runs.html")
+
+
+class RunPageHandler(PageHandler):
+    """``GET /runs/<id>``: one run with its tasks."""
+
+    def get(self, run_id: str) -> None:
+        if RunId(run_id) not in self.deps.recorder.state.runs:
+            raise NotFound(f"There is no run {run_id!r}")
+        self.write_page("pages/run.html", run=run_id)
+
+
+class VmFormHandler(PageHandler):
+    """``GET /vms/new`` shows the form, ``POST /vms`` takes it: the way to add a VM without JavaScript."""
+
+    def get(self) -> None:
+        if self.request.path == "/vms":
+            self.redirect("/#vms-panel")
+            return
+        self.write_form({}, {})
+
+    async def post(self) -> None:
+        values = {name: self.get_body_argument(name).strip() for name in self.request.body_arguments if name != "_xsrf"}
+        try:
+            given: dict[str, object] = {name: value for name, value in values.items() if value}
+            given["trust_first"] = values.get("trust_first", "") in ("on", "true")
+            if values.get("container_off") in ("on", "true"):
+                given["container"] = ""
+            given.pop("container_off", None)
+            for name in ("name", "ssh_host"):
+                if not given.get(name):
+                    raise Invalid(name, "is required")
+            spec = spec_from(given, origin=Origin.API, strict=False)
+            if spec.name in self.deps.recorder.state.vms:
+                raise Conflict(f"name: there is a VM named {spec.name!r} already")
+            await api.register(self, spec)
+        except Invalid as error:
+            self.set_status(HTTPStatus.UNPROCESSABLE_ENTITY)
+            self.write_form(values, {error.field: str(error).removeprefix(f"{error.field}: ")})
+            return
+        except Conflict as error:
+            self.set_status(HTTPStatus.CONFLICT)
+            self.write_form(values, {"name": str(error).removeprefix("name: ")})
+            return
+        self.redirect(f"/vms/{spec.name}", status=HTTPStatus.SEE_OTHER)
+
+    def write_form(self, values: dict[str, str], errors: dict[str, str]) -> None:
+        """The form with what was typed and what is wrong with it."""
+        self.write_page("pages/vm_new.html", values=values, errors=errors, defaults=self.deps.default_spec)
+
+
+class VmRemoveHandler(PageHandler):
+    """``POST /vms/<name>/remove``."""
+
+    async def post(self, name: str) -> None:
+        await api.forget(self, name)
+        self.redirect("/", status=HTTPStatus.SEE_OTHER)
+
+
+class VmRetryHandler(PageHandler):
+    """``POST /vms/<name>/retry``: try an unreachable VM at once."""
+
+    def post(self, name: str) -> None:
+        if name not in self.deps.recorder.state.vms:
+            raise NotFound(f"There is no VM named {name!r}")
+        self.deps.monitor.retry_now(name)
+        self.redirect(f"/vms/{name}", status=HTTPStatus.SEE_OTHER)
+
+
+class FragmentHandler(BaseHandler):
+    """``GET /fragments/<panel>[?vm=|run=]``: the bytes that the stream swaps in (A23)."""
+
+    public_to_embedders = True
+
+    def get(self, name: str) -> None:
+        panel = PANELS.get(name)
+        if panel is None:
+            raise NotFound(f"There is no panel {name!r}; there are: {', '.join(PANELS)}")
+        subject = self.deps.panels.subject(panel, self.one_argument("vm"), self.one_argument("run"))
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.write(self.deps.panels.render(subject))
+
+
+class EmbedHandler(PageHandler):
+    """``GET /embed/<panel>``: a bare page with one live panel, for a frame in a page of an allowed origin."""
+
+    public_to_embedders = True
+
+    def get(self, name: str) -> None:
+        panel = PANELS.get(name)
+        if panel is None:
+            raise NotFound(f"There is no panel {name!r}; there are: {', '.join(PANELS)}")
+        _name, about = self.deps.panels.subject(panel, self.one_argument("vm"), self.one_argument("run"))
+        self.write_page("embed.html", panel=panel, subject=about)
