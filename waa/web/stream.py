@@ -14,14 +14,15 @@ class BenchmarkStreamHandler(BaseHandler):
     async def get(self) -> None:
         interval_s = clamp_interval(self.one_argument("interval"))
         last_id = self.request.headers.get("Last-Event-ID") or self.one_argument("lastEventId")
-        missed, has_gap = await self._missed(last_id)
-        feed = self.deps.feed
-        if last_id and not has_gap:
-            missed += self.deps.hub.since(missed[-1].id if missed else self._known(last_id)) or []
+        stored, since = await self._stored(last_id) if last_id else ([], None)
+        # From here to adopt() there is no await: what memory holds, the snapshot and the membership fit together.
+        recent = self.deps.hub.since(since) if since is not None else []
+        has_gap = bool(last_id) and (since is None or recent is None)
+        missed = [] if has_gap else [*stored, *(recent or [])]
         self.deps.streams.adopt(
             self,
-            feed.group(interval_s),
-            first=feed.first(interval_s, missed, has_gap=has_gap),
+            self.deps.feed.group(interval_s),
+            first=self.deps.feed.first(interval_s, missed, has_gap=has_gap),
             key=self.get_cookie(BROWSER_COOKIE),
             address=self.request.remote_ip or "",
             resumed=bool(last_id),
@@ -31,21 +32,18 @@ class BenchmarkStreamHandler(BaseHandler):
         """The headers alone."""
         await self.get()
 
-    def _known(self, last_id: str) -> int:
-        return self.deps.hub.parse_wire_id(last_id) or 0
-
-    async def _missed(self, last_id: str | None) -> tuple[list[Event], bool]:
-        """The events after an id, as far as memory does not hold them, and whether some are lost."""
-        if not last_id:
-            return [], False
+    async def _stored(self, last_id: str) -> tuple[list[Event], int | None]:
+        """What memory no longer holds of the events after an id, and the id from which memory holds the rest; None
+        where events are lost to this client."""
         hub = self.deps.hub
         after = hub.parse_wire_id(last_id)
         if after is None or after + 1 < hub.first_event_id:
-            return [], True
+            return [], None
         if hub.since(after) is not None:
-            return [], False
-        stored = await self.deps.recorder.events_since(after, types=REPLAYED, limit=MAX_REPLAY)
-        return (stored, False) if len(stored) < MAX_REPLAY else ([], True)
+            return [], after
+        until = hub.last_event_id
+        events = await self.deps.recorder.events_since(after, types=REPLAYED, limit=MAX_REPLAY)
+        return [event for event in events if event.id <= until], until if len(events) < MAX_REPLAY else None
 
 
 class PanelStreamHandler(BaseHandler):

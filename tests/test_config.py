@@ -1,0 +1,115 @@
+"""Settings: precedence, bounds, and messages that name what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from waa.config import SETTINGS, ConfigError, Switch, load
+from waa.core.spec import LogSide, Origin, Transport
+
+
+def written(folder: Path, text: str) -> dict[str, str]:
+    path = folder / "waa.toml"
+    path.write_text(text, encoding="utf-8")
+    return {"WAA_CONFIG": str(path)}
+
+
+def test_defaults_are_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B1: port 8765, local."""
+    monkeypatch.chdir(tmp_path)
+    config = load([], {})
+    assert (config.host, config.port, config.demo, config.vms) == ("127.0.0.1", 8765, Switch.AUTO, ())
+    assert config.database_url == f"sqlite:///{config.data / 'waa.db'}"
+
+
+def test_flag_beats_environment_beats_file(tmp_path: Path) -> None:
+    environment = written(tmp_path, 'port = 1111\nthreshold = 0.5\nembed_origins = ["https://wiki.example.org"]\n')
+    assert load([], environment).port == 1111
+    assert load([], {**environment, "WAA_PORT": "2222"}).port == 2222
+    config = load(["--port", "3333"], {**environment, "WAA_PORT": "2222"})
+    assert (config.port, config.threshold, config.embed_origins) == (3333, 0.5, ("https://wiki.example.org",))
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "url"
+    secret.write_text("postgresql://x\n", encoding="utf-8")
+    assert load(["--config", str(_empty(tmp_path))], {"WAA_DATABASE_FILE": str(secret)}).database == "postgresql://x"
+
+
+def _empty(folder: Path) -> Path:
+    path = folder / "empty.toml"
+    path.write_text("", encoding="utf-8")
+    return path
+
+
+def test_vms_have_the_defaults_of_b1(tmp_path: Path) -> None:
+    config = load([], written(tmp_path, '[[vm]]\nname = "gpu-1"\nssh_host = "10.0.0.4"\n'))
+    (vm,) = config.vms
+    assert (vm.container, vm.waa_port, vm.vnc_port, vm.guest_ip) == ("winarena", 5000, 8006, "20.20.20.21")
+    assert (vm.log_path, vm.log_side, vm.transport, vm.origin) == (
+        "/tmp/waa_benchmark.log",
+        LogSide.AUTO,
+        Transport.SSH,
+        Origin.CONFIG,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("prot = 1\n", "unknown key 'prot'"),
+        ("port = 'x'\n", "port: 'x' is not a whole number"),
+        ("port = 70000\n", "port: 70000 is not between 0 and 65535"),
+        ("port = true\n", "port: True is not a whole number"),
+        ("demo = 'sometimes'\n", "one of: auto, on, off"),
+        ("sse = 'perhaps'\n", "sse: 'perhaps' is not true or false"),
+        ("threshold = nan\n", "threshold: nan is not a number"),
+        ("embed_origins = ['wiki']\n", "'wiki' is not an origin"),
+        ("embed_origins = [1]\n", "is not a list of texts"),
+        ("vm = 3\n", "vm: write each VM as a [[vm]] table"),
+        ("port = \n", "is not TOML"),
+        ("[[vm]]\nssh_host = 'h'\n", "[[vm]] number 1: name"),
+        ("[[vm]]\nname = 'a b'\n", "[[vm]] a b: name: 'a b' is not 1 to 63 letters"),
+        ("[[vm]]\nname = 'a'\nssh_port = 0\n", "[[vm]] a: ssh_port: 0 is not a port"),
+        ("[[vm]]\nname = 'a'\nssh_port = 'x'\n", "[[vm]] a: ssh_port: Expected `int | null`"),
+        ("[[vm]]\nname = 'a'\nhost = 'x'\n", "[[vm]] a: host: is not a field of a VM; allowed: name, ssh_host"),
+        ("[[vm]]\nname = 'a'\nssh_host = '-oProxyCommand=x'\n", "[[vm]] a: ssh_host"),
+        ("[[vm]]\nname = 'a'\ntransport = 'telnet'\n", "[[vm]] a: transport"),
+        ("[[vm]]\nname = 'a'\nlog_path = 'relative'\n", "[[vm]] a: log_path: 'relative' is not an absolute path"),
+        ("[[vm]]\nname = 'a'\nprocess = '('\n", "[[vm]] a: process: '(' is not a regular expression"),
+        ("[[vm]]\nname = 'a'\n[[vm]]\nname = 'a'\n", "[[vm]] a: name: there are two VMs of this name"),
+    ],
+)
+def test_a_wrong_file_names_file_key_and_what_is_allowed(tmp_path: Path, text: str, expected: str) -> None:
+    environment = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load([], environment)
+    assert environment["WAA_CONFIG"] in str(caught.value)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_every_setting_refuses_nonsense_from_the_environment(name: str, tmp_path: Path) -> None:
+    variable = f"WAA_{name.upper()}"
+    if isinstance(load([], written(tmp_path, "")).__getattribute__(name), str | Path | tuple):
+        pytest.skip("any text is a value")
+    with pytest.raises(ConfigError, match=variable):
+        load([], {**written(tmp_path, ""), variable: "nonsense"})
+
+
+def test_a_missing_file_is_an_error_only_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    load([], {})
+    with pytest.raises(ConfigError, match="there is no such file"):
+        load([], {"WAA_CONFIG": "nowhere.toml"})
+
+
+def test_the_readme_table_is_the_code() -> None:
+    """Each setting stands in README with its default and its help line, and no other does."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in readme.splitlines() if line.startswith("| `")]
+    cells = {row.split("|")[1].strip().strip("`"): row for row in rows}
+    settings = {name: row for name, row in cells.items() if name in SETTINGS}
+    assert set(settings) == set(SETTINGS)
+    for name, row in settings.items():
+        assert SETTINGS[name].metadata["help"] in row, name
