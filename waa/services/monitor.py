@@ -235,7 +235,11 @@ class _Prober:
         inner = run.log.kind is not LogKind.FILE
         roots = result_roots(self.spec, run.arguments, inner=inner)
         for delay_s in SETTLE_TRIES_S if roots else ():
-            text = await watch.read_result(domain=task.domain, task_id=task.task_id, roots=roots, inner=inner)
+            try:
+                text = await watch.read_result(domain=task.domain, task_id=task.task_id, roots=roots, inner=inner)
+            except LinkError as error:
+                log.debug("result not read vm=%s task=%s reason=%s", self.spec.name, task.key, error)
+                text = None
             if text is not None and text.strip():
                 found = ScoreFound(
                     vm=self.spec.name,
@@ -330,7 +334,10 @@ class _Session:
         while True:
             if source.kind is not LogKind.FILE:
                 await self._container_runs.wait()
-            failure = await reader.follow(watch)
+            try:
+                failure = await reader.follow(watch)
+            except LinkError as error:
+                failure = error.failure
             if failure is not None:
                 log.debug("log ended vm=%s log=%s reason=%s", self._spec.name, source.key, failure.message)
             await asyncio.sleep(MIN_BACKOFF_S * 2)
