@@ -1,0 +1,268 @@
+"""The store in a SQL database: SQLite in the data folder by default, PostgreSQL by URL."""
+
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypedDict
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from waa.core.codec import decode, decode_entity, encode, kind_of
+from waa.core.entity import Entity, Run, RunId, Task, Trouble, Vm
+from waa.core.error import Unavailable
+from waa.core.event import Change, Event, EventType
+from waa.core.observation import LogCursor
+from waa.core.port import Snapshot
+from waa.core.state import MAX_TROUBLES
+from waa.store import schema
+from waa.store.engine import Claim, claim, make_engine, migrate, translated, where, writing
+
+MAX_PARAMETERS = 500
+"""Values in one statement; older SQLite takes 999."""
+
+
+class _EntityRow(TypedDict):
+    kind: str
+    key: str
+    vm: str
+    run_id: str | None
+    position: int
+    ended_at: float | None
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """An append that failed, perhaps only after the database had taken it."""
+
+    after: int
+    changes: tuple[Change, ...]
+
+
+class SqlStore:
+    """A Store (see there) on SQLAlchemy. Opens at the first use: makes the folder and the file, runs the migrations.
+
+    Methods block and may be called from any thread, one writer at a time. Besides Unavailable, the first use raises
+    Conflict where the database comes from a newer version. The constructor raises Invalid for a URL it cannot use.
+
+    An append that failed in doubt (the connection broke during the commit) and is tried again with the same changes
+    is not stored twice.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = make_engine(url)
+        self._opening = threading.Lock()
+        self._claim: Claim | None = None
+        self._is_open = False
+        self._is_closed = False
+        self._store_id = ""
+        self._last_id = 0
+        self._doubt: _Doubt | None = None
+
+    def load(self) -> Snapshot:
+        """Everything needed to continue after a restart."""
+        with self._reading() as connection:
+            entities = sa.select(schema.entity.c.kind, schema.entity.c.data).order_by(schema.entity.c.position)
+            cursors = connection.scalars(sa.select(schema.cursor.c.data))
+            first, last = _range(connection)
+            return Snapshot(
+                store_id=self._store_id,
+                entities=[*(decode_entity(kind, data) for kind, data in connection.execute(entities)), *_troubles(connection)],
+                cursors=[decode(LogCursor, data, name="cursor") for data in cursors],
+                first_event_id=first,
+                last_event_id=last,
+            )
+
+    def append(self, changes: Sequence[Change], cursors: Sequence[LogCursor] = ()) -> list[Event]:
+        """All of it in one transaction, on the disk when it returns."""
+        with self._usable():
+            doubt, self._doubt = self._doubt, _Doubt(self._last_id, tuple(changes))
+            with writing(self._engine) as connection:
+                events = _taken(connection, doubt, changes) or _append(connection, changes)
+                _put_cursors(connection, cursors)
+        self._doubt = None
+        self._last_id = events[-1].id if events else self._last_id
+        return events
+
+    def events_since(self, after: int, *, types: Collection[EventType] | None = None, limit: int = 1000) -> list[Event]:
+        """The events with a greater id, oldest first."""
+        with self._reading() as connection:
+            return _events(connection, after, types=types, limit=limit)
+
+    def prune(self, *, max_events: int, runs_before: float) -> tuple[int, list[RunId]]:
+        """Drop what is too old. The newest event stays, so that the ids go on from it."""
+        with self._usable(), writing(self._engine) as connection:
+            ids = sa.select(schema.event.c.id).order_by(schema.event.c.id.desc())
+            oldest = connection.scalar(ids.offset(max(max_events, 1) - 1).limit(1))
+            if oldest is not None:
+                connection.execute(sa.delete(schema.event).where(schema.event.c.id < oldest))
+            old = sa.select(schema.entity.c.key).where(schema.entity.c.kind == "run", schema.entity.c.ended_at < runs_before)
+            gone = [RunId(key) for key in connection.scalars(old.order_by(schema.entity.c.position))]
+            for start in range(0, len(gone), MAX_PARAMETERS):
+                part = gone[start : start + MAX_PARAMETERS]
+                connection.execute(sa.delete(schema.entity).where(schema.entity.c.run_id.in_(part)))
+            return _range(connection)[0], gone
+
+    def check(self) -> None:
+        """Ask the database for a sign of life."""
+        with self._reading() as connection:
+            connection.execute(sa.select(sa.literal(1)))
+
+    def close(self) -> None:
+        """Give everything back. May be called twice; afterwards all else raises Unavailable."""
+        with self._opening:
+            self._is_closed = True
+            self._engine.dispose()
+            claimed, self._claim = self._claim, None
+            if claimed is not None:
+                claimed.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._usable(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        with translated(self._engine):
+            with self._opening:
+                if self._is_closed:
+                    raise Unavailable(f"The database {where(self._engine)} was closed.")
+                if not self._is_open:
+                    self._open()
+            yield
+
+    def _open(self) -> None:
+        self._claim = self._claim or claim(self._engine)
+        with writing(self._engine) as connection:
+            migrate(connection)
+            self._store_id = _store_id(connection)
+            self._last_id = _range(connection)[1]
+        self._is_open = True
+
+
+def _store_id(connection: sa.Connection) -> str:
+    known = connection.scalar(sa.select(schema.meta.c.value).where(schema.meta.c.name == "store_id"))
+    if known is not None:
+        return str(known)
+    store_id = uuid4().hex[:12]
+    connection.execute(sa.insert(schema.meta).values(name="store_id", value=store_id))
+    return store_id
+
+
+def _range(connection: sa.Connection) -> tuple[int, int]:
+    """The first and last event id held; where there are none, (1, 0): the newest is never pruned."""
+    first, last = connection.execute(sa.select(sa.func.min(schema.event.c.id), sa.func.max(schema.event.c.id))).one()
+    return (int(first), int(last)) if last is not None else (1, 0)
+
+
+def _events(connection: sa.Connection, after: int, *, types: Collection[EventType] | None = None, limit: int | None = None) -> list[Event]:
+    query = sa.select(schema.event).where(schema.event.c.id > after).order_by(schema.event.c.id).limit(limit)
+    if types is not None:
+        query = query.where(schema.event.c.type.in_([type_.value for type_ in types]))
+    return [_event(row) for row in connection.execute(query)]
+
+
+def _event(row: sa.Row[tuple[object, ...]]) -> Event:
+    entity = decode_entity(row.kind, row.data)
+    return Event(id=row.id, type=EventType(row.type), at=row.at, entity=entity, previous=row.previous)
+
+
+def _troubles(connection: sa.Connection) -> list[Entity]:
+    """Troubles are told by their events alone."""
+    query = sa.select(schema.event.c.data).where(schema.event.c.type == EventType.TROUBLE_MET.value)
+    newest = connection.scalars(query.order_by(schema.event.c.id.desc()).limit(MAX_TROUBLES)).all()
+    return [decode_entity("trouble", data) for data in reversed(newest)]
+
+
+def _taken(connection: sa.Connection, doubt: _Doubt | None, changes: Sequence[Change]) -> list[Event] | None:
+    """The events of these changes where the append before, which seemed to fail, had stored them."""
+    if doubt is None or not changes or doubt.changes != tuple(changes):
+        return None
+    events = [event for event in _events(connection, doubt.after) if _change(event) in doubt.changes]
+    return events if [_change(event) for event in events] == list(changes) else None
+
+
+def _change(event: Event) -> Change:
+    return Change(type=event.type, at=event.at, entity=event.entity, previous=event.previous)
+
+
+def _append(connection: sa.Connection, changes: Sequence[Change]) -> list[Event]:
+    if not changes:
+        return []
+    rows = [
+        {
+            "type": change.type.value,
+            "topic": _text(change.topic),
+            "at": change.at,
+            "previous": change.previous,
+            "kind": kind_of(change.type),
+            "data": encode(change.entity).decode(),
+        }
+        for change in changes
+    ]
+    insert = sa.insert(schema.event).returning(schema.event.c.id, sort_by_parameter_order=True)
+    ids = connection.scalars(insert, rows).all()
+    events = [
+        Event(id=id_, type=change.type, at=change.at, entity=change.entity, previous=change.previous)
+        for id_, change in zip(ids, changes, strict=True)
+    ]
+    _put_entities(connection, events, [str(row["data"]) for row in rows])
+    return events
+
+
+def _put_entities(connection: sa.Connection, events: Iterable[Event], encoded: Sequence[str]) -> None:
+    """Only the last version of each entity is written, however often it changed."""
+    newest: dict[tuple[str, str], _EntityRow] = {}
+    for event, data in zip(events, encoded, strict=True):
+        if event.type is EventType.VM_REMOVED and isinstance(event.entity, Vm):
+            name = _text(event.entity.name)
+            newest = {key: row for key, row in newest.items() if row["vm"] != name}
+            for table in (schema.entity, schema.cursor):
+                connection.execute(sa.delete(table).where(table.c.vm == name))
+        elif not isinstance(event.entity, Trouble):
+            row = _row(event.entity, event.id, data)
+            before = newest.get((row["kind"], row["key"]))
+            row["position"] = before["position"] if before is not None else event.id
+            newest[row["kind"], row["key"]] = row
+    if newest:
+        keep = ("kind", "key", "position")
+        _upsert(connection, schema.entity, list(newest.values()), keys=("kind", "key"), keep=keep)
+
+
+def _row(entity: Vm | Run | Task, position: int, data: str) -> _EntityRow:
+    match entity:
+        case Vm():
+            return _EntityRow(kind="vm", key=entity.name, vm=entity.name, run_id=None, position=position, ended_at=None, data=data)
+        case Run():
+            run_id = _text(entity.run_id)
+            ended_at = entity.ended_at
+            return _EntityRow(kind="run", key=run_id, vm=entity.vm, run_id=run_id, position=position, ended_at=ended_at, data=data)
+        case Task():
+            run_id = _text(entity.run_id)
+            key = f"{run_id}/{_text(entity.key)}"
+            return _EntityRow(kind="task", key=key, vm=entity.vm, run_id=run_id, position=position, ended_at=None, data=data)
+
+
+def _put_cursors(connection: sa.Connection, cursors: Sequence[LogCursor]) -> None:
+    newest = {(cursor.vm, cursor.source.key): cursor for cursor in cursors}
+    rows = [{"vm": vm, "log_key": _text(key), "data": encode(cursor).decode()} for (vm, key), cursor in newest.items()]
+    if rows:
+        _upsert(connection, schema.cursor, rows, keys=("vm", "log_key"), keep=("vm", "log_key"))
+
+
+def _upsert(
+    connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, object]], *, keys: Sequence[str], keep: Collection[str]
+) -> None:
+    """Insert the rows; where one with its keys exists, set all columns but ``keep``."""
+    insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    values = {column.name: insert.excluded[column.name] for column in table.c if column.name not in keep}
+    connection.execute(insert.on_conflict_do_update(index_elements=list(keys), set_=values), rows)
+
+
+def _text(value: str) -> str:
+    """Fit for a text column of any database: half surrogate pairs and NUL come from logs that are no UTF-8."""
+    return value.encode("utf-8", "replace").decode().replace("\0", "?")
