@@ -1,0 +1,179 @@
+"""The panels: which there are, what each shows, and which events change it."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from waa.core.entity import Run, Task, Trouble, Vm
+from waa.core.event import Event, EventType
+from waa.web.view import Look, View
+from waa.web.views.attention import needs
+from waa.web.views.azure import azure_job_logs, azure_jobs
+from waa.web.views.background import tasks_panel
+from waa.web.views.log import log_tail
+from waa.web.views.run import live_evaluation, run_detail, run_list, run_of_vm
+from waa.web.views.vm import fleet, vm_detail, vm_list
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """A piece of a page that is rendered alone too (requirement A23).
+
+    ``subject``: what it is about, None (everything), "vm", "run", or "run-or-newest" (a run that may be left out).
+    ``poll_s``: how often a page without a stream asks for it, None: the interval of live evaluation. ``view`` raises
+    NotFound for an unknown subject. ``touched_by`` is conservative: it may name events that change nothing.
+    ``is_timed``: time alone changes it, so it must be looked at again now and then (compare views, then render).
+    ``clock_id`` "": the time of its refresh has the usual id.
+    """
+
+    name: str
+    template: str
+    element_id: str
+    view: Callable[[Look, str | None], View]
+    touched_by: Callable[[Event], bool]
+    subject: str | None = None
+    poll_s: float | None = 10.0
+    is_timed: bool = False
+    clock_id: str = ""
+
+    @property
+    def refresh_id(self) -> str:
+        """The id of the element that shows when the panel was refreshed (requirement A22)."""
+        return self.clock_id or f"{self.name}-refresh-time"
+
+    @property
+    def parameter(self) -> str | None:
+        """The query parameter that names the subject."""
+        return "run" if self.subject in ("run", "run-or-newest") else self.subject
+
+    def url(self, subject: str | None = None) -> str:
+        """Where the panel alone is served."""
+        query = "?" + urlencode({self.parameter: subject}) if self.parameter is not None and subject is not None else ""
+        return f"/fragments/{self.name}{query}"
+
+    def period_s(self, look: Look) -> int:
+        """How often a page that polls asks for it, whole seconds."""
+        return max(1, math.ceil(self.poll_s if self.poll_s is not None else look.interval_s))
+
+    def is_touched(self, event: Event, subject: str | None = None) -> bool:
+        """Whether the event would change this panel about this subject (None: any)."""
+        if not self.touched_by(event):
+            return False
+        entity = event.entity
+        if subject is None or self.subject in (None, "run-or-newest"):
+            return True
+        if self.subject == "vm":
+            return subject == (entity.name if isinstance(entity, Vm) else entity.vm)
+        return not isinstance(entity, Run | Task) or subject == entity.run_id
+
+
+def _any(_event: Event) -> bool:
+    return True
+
+
+def _never(_event: Event) -> bool:
+    return False
+
+
+def _about_work(event: Event) -> bool:
+    return isinstance(event.entity, Vm | Run | Task)
+
+
+def _about_runs(event: Event) -> bool:
+    return isinstance(event.entity, Run | Task) or event.type in (EventType.VM_ADDED, EventType.VM_REMOVED)
+
+
+def _about_vms(event: Event) -> bool:
+    return isinstance(event.entity, Vm)
+
+
+def _about_one_vm(event: Event) -> bool:
+    return isinstance(event.entity, Vm | Run | Trouble)
+
+
+def _about_progress(event: Event) -> bool:
+    steps = (EventType.TASK_STEPPED, EventType.TASK_CHANGED)
+    return event.type not in steps and _about_work(event)
+
+
+_ALL = (
+    Panel(
+        name="attention", template="panels/attention.html", element_id="attention-panel", view=needs, touched_by=_about_work, is_timed=True
+    ),
+    Panel(name="fleet", template="panels/fleet.html", element_id="fleet-panel", view=fleet, touched_by=_about_work, is_timed=True),
+    Panel(
+        name="live-eval",
+        template="panels/live_eval.html",
+        element_id="live-eval-panel",
+        view=live_evaluation,
+        touched_by=_about_runs,
+        subject="run-or-newest",
+        poll_s=None,
+    ),
+    Panel(name="tasks", template="panels/tasks.html", element_id="tasks-panel", view=tasks_panel, touched_by=_about_progress),
+    Panel(
+        name="vms",
+        template="panels/vms.html",
+        element_id="vms-panel",
+        view=vm_list,
+        touched_by=_about_vms,
+        is_timed=True,
+        clock_id="vm-refresh-time",
+    ),
+    Panel(name="azure-jobs", template="panels/azure_jobs.html", element_id="azure-jobs-panel", view=azure_jobs, touched_by=_never),
+    Panel(
+        name="azure-job-logs",
+        template="panels/azure_job_logs.html",
+        element_id="azure-job-logs-panel",
+        view=azure_job_logs,
+        touched_by=_never,
+        poll_s=5.0,
+    ),
+    Panel(name="runs", template="panels/runs.html", element_id="runs-panel", view=run_list, touched_by=_about_runs),
+    Panel(
+        name="vm",
+        template="panels/vm.html",
+        element_id="vm-panel",
+        view=vm_detail,
+        touched_by=_about_one_vm,
+        subject="vm",
+        is_timed=True,
+        clock_id="vm-detail-refresh-time",
+    ),
+    Panel(
+        name="vm-run",
+        template="panels/run.html",
+        element_id="vm-run-panel",
+        view=run_of_vm,
+        touched_by=_about_work,
+        subject="vm",
+        poll_s=5.0,
+    ),
+    Panel(
+        name="run",
+        template="panels/run.html",
+        element_id="run-panel",
+        view=run_detail,
+        touched_by=_about_runs,
+        subject="run",
+        poll_s=5.0,
+    ),
+    Panel(
+        name="log",
+        template="panels/log.html",
+        element_id="log-panel",
+        view=log_tail,
+        touched_by=_never,
+        subject="vm",
+        poll_s=5.0,
+    ),
+)
+
+PANELS: Mapping[str, Panel] = {panel.name: panel for panel in _ALL}
+"""By name."""
+
+
+def log_target(vm: str) -> str:
+    """The CSS selector of the list that holds a VM's log lines (names may contain dots)."""
+    return "#log-lines-" + vm.replace(".", "\\.")

@@ -1,0 +1,59 @@
+"""What a view may see, and the moments that it shows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from waa.core.attention import Limits
+from waa.core.state import State
+from waa.web.terminal import LogLine
+
+HEARTBEAT_S = 10.0
+"""The page's stream tells this often that what is shown still holds."""
+
+STALE_AFTER_S = 2 * HEARTBEAT_S
+"""A datum older than two intervals is shown as stale."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One look at everything, at ``now``. ``seen_at``: VM name -> its last sign of life, younger than ``Vm.seen_at``.
+
+    ``interval_s`` is the refresh interval of *Live Evaluation* without a stream; ``sse`` False: the operator switched
+    streaming off and pages only poll. ``csrf_token`` is for the forms of a page, never for panels: a panel is the same
+    bytes for everyone. ``log_lines``: VM name -> the end of its live log, oldest first.
+    """
+
+    state: State
+    now: float
+    seen_at: Mapping[str, float] = field(default_factory=dict)
+    limits: Limits = Limits()
+    interval_s: float = 5.0
+    sse: bool = True
+    csrf_token: str = ""
+    version: str = ""
+    log_lines: Mapping[str, Sequence[LogLine]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What every panel's template sees. ``now`` is left out of comparisons: two equal views differ only in ages that
+    the page counts on by itself, so the later one need not be rendered."""
+
+    now: float = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """When a VM last gave a sign of life, None: never. ``is_stale``: longer ago than two intervals."""
+
+    vm: str
+    at: float | None = field(compare=False)
+    is_stale: bool
+
+
+def sign_of(look: Look, vm: str) -> Sign:
+    """The VM's last sign of life, from the heartbeat or from its events, whichever is younger."""
+    known = look.state.vms[vm].seen_at
+    moments = [at for at in (look.seen_at.get(vm), known) if at is not None]
+    at = max(moments) if moments else None
+    return Sign(vm=vm, at=at, is_stale=at is not None and look.now - at > STALE_AFTER_S)

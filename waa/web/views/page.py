@@ -1,0 +1,54 @@
+"""What the pages add to their panels."""
+
+from dataclasses import dataclass
+
+from waa.core.spec import Origin
+from waa.core.status import Phase
+from waa.web.view import Look
+from waa.web.views.run import need_vm, run_detail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverviewPage:
+    """The start page. ``run``: the run that *Live Evaluation* is asked to show, None: the newest."""
+
+    run: str | None
+    has_demo: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmPage:
+    """The page of one VM. One from the configuration comes back when the server starts again (``is_configured``)."""
+
+    name: str
+    is_demo: bool
+    is_configured: bool
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """The page of one run."""
+
+    run_id: str
+    vm: str
+
+
+def overview_page(look: Look, run_id: str | None = None) -> OverviewPage:
+    """The start page. Raises NotFound for an unknown run."""
+    if run_id is not None:
+        run_detail(look, run_id)
+    return OverviewPage(run=run_id, has_demo=any(vm.spec.origin is Origin.DEMO for vm in look.state.vms.values()))
+
+
+def vm_page(look: Look, name: str) -> VmPage:
+    """The page of one VM. Raises NotFound."""
+    vm = need_vm(look.state, name)
+    origin = vm.spec.origin
+    return VmPage(name=vm.name, is_demo=origin is Origin.DEMO, is_configured=origin is Origin.CONFIG, phase=vm.phase)
+
+
+def run_page(look: Look, run_id: str) -> RunPage:
+    """The page of one run. Raises NotFound."""
+    detail = run_detail(look, run_id)
+    return RunPage(run_id=run_id, vm=detail.vm)

@@ -1,0 +1,398 @@
+"""A run as it is shown: progress, metrics, what runs now, results."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from waa.core.entity import Run, RunId, Task, Vm
+from waa.core.error import NotFound
+from waa.core.spec import Origin
+from waa.core.state import Progress, State, current_run
+from waa.core.statistics import MIN_DURATIONS, Eta, eta, mean, wilson
+from waa.core.status import RunStatus, TaskStatus
+from waa.web.view import Look, View
+
+MAX_RESULTS = 30
+"""Newest results in *Live Evaluation*; the page of the run has all of them."""
+
+MAX_TABS = 8
+"""Other runs that are offered beside the one shown; the list of runs has all of them."""
+
+MAX_PAUSE_S = 900.0
+"""A longer pause between two tasks was an interruption, and says nothing about the pace."""
+
+BADGES = {
+    TaskStatus.PASSED: ("success", "OK"),
+    TaskStatus.FAILED: ("failure", "FAIL"),
+    TaskStatus.UNKNOWN: ("unknown", "?"),
+    TaskStatus.ERROR: ("error", "ERROR"),
+    TaskStatus.RUNNING: ("running", "RUN"),
+}
+
+RUN_WORDS = {RunStatus.RUNNING: "Running", RunStatus.FINISHED: "Finished", RunStatus.INTERRUPTED: "Stopped early"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A piece of the progress bar: ``start`` and ``length`` in tasks, or in percent for the running piece."""
+
+    tone: str
+    start: float
+    length: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """The progress bar. ``percent`` of the whole is filled by ``segments``, whose lengths add up to ``completed``.
+
+    ``total`` None: the run has not said it, the fill shows only the proportions of the outcomes.
+    """
+
+    completed: int
+    total: int | None
+    percent: float
+    segments: tuple[Segment, ...]
+    running: Segment | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """Share of passed tasks among ``scored`` ones, percents; ``low`` and ``high`` bound it (95 %)."""
+
+    percent: int
+    low: int
+    high: int
+    scored: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentTask:
+    """A task that runs now. ``step`` 0: preparing. ``activity`` is "" where the log does not tell."""
+
+    task_id: str
+    domain: str
+    index: int
+    attempt: int
+    worker: str
+    instruction: str
+    step: int
+    action: str
+    activity: str
+    repeats: int
+    started_at: float
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """An ended attempt. ``number`` is its place in the run and names its element; ``score`` None: there is none.
+
+    ``is_provisional``: the score is the log's, no result file confirmed it. ``is_replaced``: a later attempt counts.
+    """
+
+    number: int
+    task_id: str
+    domain: str
+    attempt: int
+    tone: str
+    badge: str
+    score: float | None
+    is_provisional: bool
+    is_replaced: bool
+    error: str
+    steps: int
+    duration_s: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What is said about a run everywhere. ``eta`` None with a running run: too early to tell."""
+
+    run_id: RunId
+    vm: str
+    is_demo: bool
+    status: RunStatus
+    word: str
+    started_at: float
+    ended_at: float | None
+    end_reason: str
+    progress: Progress
+    bar: Bar
+    rate: Rate | None
+    mean_score: float | None
+    eta: Eta | None
+    current: tuple[CurrentTask, ...]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it goes on."""
+        return self.status is RunStatus.RUNNING
+
+    @property
+    def needed_for_eta(self) -> int:
+        """How many more ended tasks an expected end needs."""
+        return max(0, MIN_DURATIONS - self.progress.completed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A name and its value."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tab:
+    """Another run to look at."""
+
+    run_id: RunId
+    vm: str
+    word: str
+    is_shown: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveEvaluation(View):
+    """*Live Evaluation*. ``run`` None: nothing has run yet. ``hidden_results`` are on the page of the run."""
+
+    run: RunSummary | None
+    results: tuple[Result, ...]
+    hidden_results: int
+    tabs: tuple[Tab, ...]
+    vms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDetail(View):
+    """All of one run. ``waiting`` are the planned tasks that have not begun, in order. ``run`` None: the VM has none."""
+
+    vm: str
+    run: RunSummary | None
+    results: tuple[Result, ...]
+    waiting: tuple[tuple[str, str], ...]
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunList(View):
+    """All runs, newest first."""
+
+    runs: tuple[RunSummary, ...]
+
+
+def live_evaluation(look: Look, run_id: str | None) -> LiveEvaluation:
+    """The chosen run, else the newest that runs, else the newest. Raises NotFound for an unknown ``run_id``."""
+    state = look.state
+    order = sorted(state.runs.values(), key=lambda run: (run.status is RunStatus.RUNNING, run.started_at), reverse=True)
+    run = _need_run(state, run_id) if run_id is not None else next(iter(order), None)
+    if run is None:
+        return LiveEvaluation(now=look.now, run=None, results=(), hidden_results=0, tabs=(), vms=len(state.vms))
+    ended = results_of(state, run.run_id)
+    others = [other for other in order if other.status is RunStatus.RUNNING or other.run_id == run.run_id][:MAX_TABS]
+    shown = others if run in others else [*others, run]
+    return LiveEvaluation(
+        now=look.now,
+        run=summary_of(state, run),
+        results=ended[:MAX_RESULTS],
+        hidden_results=max(0, len(ended) - MAX_RESULTS),
+        tabs=tuple(Tab(run_id=tab.run_id, vm=tab.vm, word=RUN_WORDS[tab.status], is_shown=tab is run) for tab in shown)
+        if len(shown) > 1
+        else (),
+        vms=len(state.vms),
+    )
+
+
+def run_detail(look: Look, run_id: str | None) -> RunDetail:
+    """One run with all results. Raises NotFound."""
+    return _detail(look, _need_run(look.state, run_id))
+
+
+def run_of_vm(look: Look, name: str | None) -> RunDetail:
+    """The run that a VM is shown with, if any. Raises NotFound for an unknown VM."""
+    vm = need_vm(look.state, name)
+    run = current_run(look.state, vm)
+    if run is None:
+        return RunDetail(now=look.now, vm=vm.name, run=None, results=(), waiting=(), facts=())
+    return _detail(look, run)
+
+
+def run_list(look: Look, _subject: str | None) -> RunList:
+    """All runs."""
+    runs = sorted(look.state.runs.values(), key=lambda run: (run.started_at, run.run_id), reverse=True)
+    return RunList(now=look.now, runs=tuple(summary_of(look.state, run) for run in runs))
+
+
+def need_vm(state: State, name: str | None) -> Vm:
+    """The VM of that name. Raises NotFound."""
+    vm = state.vms.get(name or "")
+    if vm is None:
+        raise NotFound(f"There is no VM {name!r}; it may have been removed.")
+    return vm
+
+
+def summary_of(state: State, run: Run) -> RunSummary:
+    """What is said about a run everywhere."""
+    progress = state.progress.get(run.run_id, Progress())
+    tasks = list(state.tasks.get(run.run_id, {}).values())
+    current = [task for task in tasks if not task.is_over] if run.status is RunStatus.RUNNING else []
+    vm = state.vms.get(run.vm)
+    return RunSummary(
+        run_id=run.run_id,
+        vm=run.vm,
+        is_demo=vm is not None and vm.spec.origin is Origin.DEMO,
+        status=run.status,
+        word=RUN_WORDS[run.status],
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+        end_reason=run.end_reason,
+        progress=progress,
+        bar=_bar(progress, run.total, running=len(current)),
+        rate=_rate(progress),
+        mean_score=mean([task.score for task in _counted(tasks) if task.score is not None and task.is_over]),
+        eta=_eta(run, progress, tasks, current),
+        current=tuple(_current(task) for task in current),
+    )
+
+
+def results_of(state: State, run_id: RunId) -> tuple[Result, ...]:
+    """The ended attempts of a run, the last that ended first."""
+    tasks = list(state.tasks.get(run_id, {}).values())
+    counted = {task.key for task in _counted(tasks)}
+    ended = [(number, task) for number, task in enumerate(tasks, start=1) if task.is_over]
+    ended.sort(key=lambda item: (item[1].ended_at or item[1].started_at, item[0]), reverse=True)
+    return tuple(_result(number, task, is_replaced=task.key not in counted) for number, task in ended)
+
+
+def _need_run(state: State, run_id: str | None) -> Run:
+    run = state.runs.get(RunId(run_id or ""))
+    if run is None:
+        raise NotFound(f"There is no run {run_id!r}; it may have been removed with its VM or be older than what is kept.")
+    return run
+
+
+def _detail(look: Look, run: Run) -> RunDetail:
+    begun = {(task.domain, task.task_id) for task in look.state.tasks.get(run.run_id, {}).values()}
+    facts = [
+        Fact(name="Log", value=run.log.path),
+        Fact(name="Format", value=run.dialect.value),
+        Fact(name="Passes from", value=f"score {run.threshold:.2f}"),
+    ]
+    facts += [Fact(name=name, value=value) for name, value in sorted(run.arguments.items())]
+    return RunDetail(
+        now=look.now,
+        vm=run.vm,
+        run=summary_of(look.state, run),
+        results=results_of(look.state, run.run_id),
+        waiting=tuple((ref.domain, ref.task_id) for ref in run.plan if (ref.domain, ref.task_id) not in begun),
+        facts=tuple(facts),
+    )
+
+
+def _bar(progress: Progress, total: int | None, *, running: int) -> Bar:
+    outcomes = (
+        ("passed", progress.passed),
+        ("failed", progress.failed),
+        ("error", progress.error),
+        ("unknown", progress.unknown),
+    )
+    segments, start = [], 0
+    for tone, count in outcomes:
+        if count:
+            segments.append(Segment(tone=tone, start=start, length=count))
+            start += count
+    whole = max(total or 0, progress.completed + running)
+    if total is None:
+        percent, piece = (100.0 if progress.completed else 0.0), None
+    else:
+        percent = 100.0 * progress.completed / whole if whole else 0.0
+        piece = Segment(tone="running", start=percent, length=100.0 * running / whole) if running else None
+    return Bar(completed=progress.completed, total=total, percent=percent, segments=tuple(segments), running=piece)
+
+
+def _rate(progress: Progress) -> Rate | None:
+    if not progress.scored:
+        return None
+    low, high = wilson(progress.passed, progress.scored)
+    return Rate(
+        percent=round(100 * progress.passed / progress.scored),
+        low=round(100 * low),
+        high=round(100 * high),
+        scored=progress.scored,
+    )
+
+
+def _eta(run: Run, progress: Progress, tasks: Sequence[Task], current: Sequence[Task]) -> Eta | None:
+    if run.total is None or run.status is not RunStatus.RUNNING:
+        return None
+    begun = [task.started_at for task in current]
+    last = max((task.ended_at for task in tasks if task.ended_at is not None), default=run.started_at)
+    return eta(
+        list(_cycles_s(tasks)),
+        remaining=run.total - progress.completed,
+        since_at=mean(begun) or last,
+        workers=max(1, len(current)),
+    )
+
+
+def _cycles_s(tasks: Iterable[Task]) -> Iterable[float]:
+    """What each ended task took, with the pause before the next one of its worker, seconds."""
+    by_worker: dict[str, list[Task]] = defaultdict(list)
+    for task in tasks:
+        by_worker[task.worker].append(task)
+    for own in by_worker.values():
+        own.sort(key=lambda task: task.started_at)
+        for task, following in pairwise(own):
+            if task.ended_at is not None:
+                pause_s = following.started_at - task.ended_at
+                yield max(0.0, task.ended_at - task.started_at) + (pause_s if 0 <= pause_s <= MAX_PAUSE_S else 0.0)
+        if own[-1].ended_at is not None:
+            yield max(0.0, own[-1].ended_at - own[-1].started_at)
+
+
+def _counted(tasks: Iterable[Task]) -> list[Task]:
+    """The newest attempt at each task."""
+    newest: dict[tuple[str, str], Task] = {}
+    for task in tasks:
+        other = newest.get((task.domain, task.task_id))
+        if other is None or other.attempt < task.attempt:
+            newest[task.domain, task.task_id] = task
+    return list(newest.values())
+
+
+def _current(task: Task) -> CurrentTask:
+    return CurrentTask(
+        task_id=task.task_id,
+        domain=task.domain,
+        index=task.index,
+        attempt=task.attempt,
+        worker=task.worker,
+        instruction=task.instruction,
+        step=task.step,
+        action=task.action,
+        activity=task.activity.value if task.activity is not None else "",
+        repeats=task.repeats,
+        started_at=task.started_at,
+        changed_at=task.changed_at,
+    )
+
+
+def _result(number: int, task: Task, *, is_replaced: bool) -> Result:
+    tone, badge = BADGES[task.status]
+    return Result(
+        number=number,
+        task_id=task.task_id,
+        domain=task.domain,
+        attempt=task.attempt,
+        tone=tone,
+        badge=badge,
+        score=task.score,
+        is_provisional=task.provisional,
+        is_replaced=is_replaced,
+        error=task.error,
+        steps=task.step,
+        duration_s=task.ended_at - task.started_at if task.ended_at is not None else None,
+        ended_at=task.ended_at,
+    )
