@@ -14,6 +14,8 @@ from pathlib import Path
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
+from waa.services.recorder import Recorder
+from waa.services.supervise import Supervisor
 
 from waa import __version__
 from waa.clock import Clock, system_clock
@@ -22,15 +24,15 @@ from waa.core.attention import Limits
 from waa.core.error import WaaError
 from waa.core.event import Event, EventType
 from waa.core.observation import VmForgotten, VmNamed
-from waa.core.spec import Origin, VmSpec
+from waa.core.spec import Origin
 from waa.core.state import current_run
 from waa.core.transition import Rules
 from waa.demo.vm import DemoVm
 from waa.probes.host import HostWatch
+from waa.probes.local import LocalOpener
 from waa.probes.opener import Opener
+from waa.probes.ssh import SshOpener
 from waa.services.monitor import Monitor
-from waa.services.recorder import Recorder
-from waa.services.supervise import Supervisor
 from waa.store.sql import SqlStore
 from waa.web.app import MAX_BODY_BYTES, make_app
 from waa.web.deps import Deps, WebSettings
@@ -114,7 +116,8 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
     async with AsyncExitStack() as stack:
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         sockets = _bind(config)
-        stack.callback(lambda: [sock.close() for sock in sockets])
+        for sock in sockets:
+            stack.callback(sock.close)
         supervisor = Supervisor()
         stack.push_async_callback(supervisor.close)
         store = SqlStore(config.database_url)
@@ -122,7 +125,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         recorder = Recorder(store=store, rules=rules, clock=clock)
         stack.push_async_callback(recorder.close)
         state = await recorder.open()
-        opener = Opener(data_dir=config.data, max_threads=config.ssh_threads, clock=clock)
+        opener = Opener(ssh=SshOpener(data_dir=config.data, max_threads=config.ssh_threads, clock=clock), local=LocalOpener())
         stack.push_async_callback(opener.close)
         tails = LogTails()
         monitor = Monitor(
@@ -185,7 +188,6 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
             renderer=renderer,
             look=look,
             clock=clock,
-            default_spec=VmSpec(name="default"),
         )
         server = HTTPServer(
             make_app(deps, ROOT / "static"), max_body_size=MAX_BODY_BYTES, max_header_size=32 * 1024, idle_connection_timeout=75

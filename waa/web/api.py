@@ -43,7 +43,7 @@ class TasksHandler(ApiHandler):
     """``GET /api/tasks``, ``/api/background-tasks``: everything that goes on, as a list."""
 
     def get(self) -> None:
-        self.write_json(wire.background_tasks(self.deps.recorder.state, self.deps.clock()))
+        self.write_json(wire.background_rows(self.deps.recorder.state, self.deps.clock()))
 
 
 class BenchmarkLiveHandler(ApiHandler):

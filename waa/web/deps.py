@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from waa.core.spec import VmSpec
 from waa.hub.hub import Hub
 from waa.services.monitor import Monitor
 from waa.services.recorder import Recorder
@@ -32,7 +31,7 @@ class WebSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
-    """Everything below the handlers. ``default_spec`` gives a VM's fields where a form leaves them empty."""
+    """Everything below the handlers."""
 
     settings: WebSettings
     recorder: Recorder
@@ -44,4 +43,3 @@ class Deps:
     renderer: Renderer
     look: Callable[[], Look]
     clock: Callable[[], float]
-    default_spec: VmSpec

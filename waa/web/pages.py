@@ -4,13 +4,14 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from waa.core.codec import spec_from
-from waa.core.entity import RunId
 from waa.core.error import Conflict, Invalid, NotFound
 from waa.core.spec import Origin
 from waa.web import api
 from waa.web.base import BaseHandler
 from waa.web.panels import PANELS
 from waa.web.view import Look
+from waa.web.views.form import spec_values, vm_form
+from waa.web.views.page import overview_page, run_page, vm_page
 
 
 class PageHandler(BaseHandler):
@@ -31,19 +32,14 @@ class OverviewHandler(PageHandler):
     """``GET /[?run=]``: what needs attention, the fleet, and the panels of the contract."""
 
     def get(self) -> None:
-        run = self.one_argument("run")
-        if run is not None and RunId(run) not in self.deps.recorder.state.runs:
-            raise NotFound(f"There is no run {run!r}")
-        self.write_page("pages/overview.html", run=run)
+        self.write_page("pages/overview.html", page=overview_page(self.deps.look(), self.one_argument("run")))
 
 
 class VmPageHandler(PageHandler):
     """``GET /vms/<name>``: one VM, its run, and its log as it is written."""
 
     def get(self, name: str) -> None:
-        if name not in self.deps.recorder.state.vms:
-            raise NotFound(f"There is no VM named {name!r}")
-        self.write_page("pages/vm.html", vm=name)
+        self.write_page("pages/vm.html", page=vm_page(self.deps.look(), name))
 
 
 class RunListPageHandler(PageHandler):
@@ -57,9 +53,7 @@ class RunPageHandler(PageHandler):
     """``GET /runs/<id>``: one run with its tasks."""
 
     def get(self, run_id: str) -> None:
-        if RunId(run_id) not in self.deps.recorder.state.runs:
-            raise NotFound(f"There is no run {run_id!r}")
-        self.write_page("pages/run.html", run=run_id)
+        self.write_page("pages/run.html", page=run_page(self.deps.look(), run_id))
 
 
 class VmFormHandler(PageHandler):
@@ -69,36 +63,31 @@ class VmFormHandler(PageHandler):
         if self.request.path == "/vms":
             self.redirect("/#vms-panel")
             return
-        self.write_form({}, {})
+        self.write_page("pages/vm_new.html", page=vm_form())
 
     async def post(self) -> None:
-        values = {name: self.get_body_argument(name).strip() for name in self.request.body_arguments if name != "_xsrf"}
+        entered = {name: self.get_body_argument(name) for name in self.request.body_arguments}
         try:
-            given: dict[str, object] = {name: value for name, value in values.items() if value}
-            given["trust_first"] = values.get("trust_first", "") in ("on", "true")
-            if values.get("container_off") in ("on", "true"):
-                given["container"] = ""
-            given.pop("container_off", None)
+            values = spec_values(entered)
             for name in ("name", "ssh_host"):
-                if not given.get(name):
+                if not values.get(name):
                     raise Invalid(name, "is required")
-            spec = spec_from(given, origin=Origin.API, strict=False)
+            spec = spec_from(values, origin=Origin.API, strict=False)
             if spec.name in self.deps.recorder.state.vms:
-                raise Conflict(f"name: there is a VM named {spec.name!r} already")
+                raise Conflict(f"there is a VM named {spec.name!r} already")
             await api.register(self, spec)
         except Invalid as error:
-            self.set_status(HTTPStatus.UNPROCESSABLE_ENTITY)
-            self.write_form(values, {error.field: str(error).removeprefix(f"{error.field}: ")})
+            self.refuse(HTTPStatus.UNPROCESSABLE_ENTITY, entered, error.field, str(error).removeprefix(f"{error.field}: "))
             return
         except Conflict as error:
-            self.set_status(HTTPStatus.CONFLICT)
-            self.write_form(values, {"name": str(error).removeprefix("name: ")})
+            self.refuse(HTTPStatus.CONFLICT, entered, "name", str(error))
             return
         self.redirect(f"/vms/{spec.name}", status=HTTPStatus.SEE_OTHER)
 
-    def write_form(self, values: dict[str, str], errors: dict[str, str]) -> None:
-        """The form with what was typed and what is wrong with it."""
-        self.write_page("pages/vm_new.html", values=values, errors=errors, defaults=self.deps.default_spec)
+    def refuse(self, status: HTTPStatus, entered: dict[str, str], field: str, message: str) -> None:
+        """The form again, with what was typed and what is wrong with it."""
+        self.set_status(status)
+        self.write_page("pages/vm_new.html", page=vm_form(entered, {field: message}))
 
 
 class VmRemoveHandler(PageHandler):
@@ -142,5 +131,6 @@ class EmbedHandler(PageHandler):
         panel = PANELS.get(name)
         if panel is None:
             raise NotFound(f"There is no panel {name!r}; there are: {', '.join(PANELS)}")
-        _name, about = self.deps.panels.subject(panel, self.one_argument("vm"), self.one_argument("run"))
-        self.write_page("embed.html", panel=panel, subject=about)
+        vm, run = self.one_argument("vm"), self.one_argument("run")
+        _name, about = self.deps.panels.subject(panel, vm, run)
+        self.write_page("embed.html", page_panel=name, subject=about, vm=vm, run=run)

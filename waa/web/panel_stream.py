@@ -5,6 +5,7 @@ are views: only the newest state counts, everything is sent in full on connect. 
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,8 @@ from waa.core.event import Event, EventType
 from waa.core.status import TaskStatus
 from waa.hub.hub import Hub
 from waa.web import sse, wire
-from waa.web.fanout import Fanout
-from waa.web.panels import PANELS, Panel
+from waa.web.fanout import Fanout, Subscriber
+from waa.web.panels import PANELS, Panel, log_line_target, log_target
 from waa.web.render import Renderer
 from waa.web.stream_service import StreamService
 from waa.web.terminal import LogTails
@@ -95,15 +96,10 @@ class PanelStreams:
 
     def subject(self, panel: Panel, vm: str | None, run: str | None) -> Subject:
         """What a panel is about, from the query. Raises Invalid where it is needed and not given."""
-        if panel.subject is None:
-            return panel.name, None
-        if panel.subject == "vm":
-            if vm is None:
-                raise Invalid("vm", f"the panel {panel.name} needs the name of a VM")
-            return panel.name, vm
-        if run is None and panel.subject == "run":
-            raise Invalid("run", f"the panel {panel.name} needs the id of a run")
-        return panel.name, run
+        about = {None: None, "vm": vm, "run": run}[panel.parameter]
+        if about is None and panel.subject in ("vm", "run"):
+            raise Invalid(panel.subject, f"is needed by the panel {panel.name}")
+        return panel.name, about
 
     def render(self, subject: Subject) -> bytes:
         """The panel's HTML; the same bytes for everyone who asks before it changes. Raises NotFound."""
@@ -117,9 +113,8 @@ class PanelStreams:
         """The group that a stream joins."""
         fanout = self._groups.get(key)
         if fanout is None:
-            fanout = self._groups[key] = self._streams.fanout(
-                catch_up=lambda _subscriber, key=key: self._everything(key), heartbeat=self.heartbeat, heartbeat_s=HEARTBEAT_S
-            )
+            catch_up = functools.partial(self._catch_up, key)
+            fanout = self._groups[key] = self._streams.fanout(catch_up=catch_up, heartbeat=self.heartbeat, heartbeat_s=HEARTBEAT_S)
         if self._clock_timer is None:
             self._clock_timer = asyncio.get_running_loop().call_later(CLOCK_S, self._look_at_clock)
         return fanout
@@ -147,7 +142,7 @@ class PanelStreams:
     def _hear(self, events: Sequence[Event]) -> None:
         for subject in list(self._cache):
             panel = PANELS[subject[0]]
-            if any(panel.touched_by(event) for event in events):
+            if any(panel.is_touched(event, subject[1]) for event in events):
                 self._soil(subject)
         for event in events:
             self._tell(event)
@@ -213,7 +208,12 @@ class PanelStreams:
         if first is None or len(new) >= len(lines) or not new:
             html = self._changed(("log", vm))
             return _unnamed([_partial("log", html)]) if html is not None else None
-        return sse.encode(self._renderer.log_lines(vm, new, oldest=lines[0].number))
+        added = b"".join(self._renderer.log_line(vm, line) for line in new)
+        oldest = lines[0].number
+        parts = [_swap(log_target(vm), "upsert", added)]
+        # A full tail loses a line for every new one; the removal of one that a page does not have does nothing.
+        parts += [_swap(log_line_target(vm, number), "delete", b"") for number in range(max(1, oldest - len(new)), oldest)]
+        return _unnamed(parts)
 
     def _look_at_clock(self) -> None:
         self._clock_timer = None
@@ -222,11 +222,14 @@ class PanelStreams:
             return
         for key in self._groups:
             for subject in key.subjects:
-                if subject[0] != "log":
+                if PANELS[subject[0]].is_timed:
                     self._soil(subject)
         self._clock_timer = asyncio.get_running_loop().call_later(CLOCK_S, self._look_at_clock)
 
     # --- rendering ---
+
+    def _catch_up(self, key: GroupKey, _subscriber: Subscriber) -> bytes:
+        return self._everything(key)
 
     def _everything(self, key: GroupKey) -> bytes:
         return _unnamed([_partial(name, self.render((name, about))) for name, about in key.subjects])
@@ -248,7 +251,7 @@ class PanelStreams:
         panel = PANELS[name]
         look = self._look()
         view = panel.view(look, about)
-        rendered = self._cache[subject] = _Rendered(view, self._renderer.view(panel, view), now)
+        rendered = self._cache[subject] = _Rendered(view, self._renderer.panel(panel, look, about), now)
         return rendered
 
     def _forget_empty(self) -> None:
@@ -260,8 +263,11 @@ class PanelStreams:
 
 
 def _partial(name: str, html: bytes) -> bytes:
-    target = PANELS[name].element_id.encode()
-    return b'<hx-partial hx-target="#' + target + b'" hx-swap="outerMorph">' + html + b"</hx-partial>"
+    return _swap(f"#{PANELS[name].element_id}", "outerMorph", html)
+
+
+def _swap(target: str, style: str, html: bytes) -> bytes:
+    return f'<hx-partial hx-target="{target}" hx-swap="{style}">'.encode() + html + b"</hx-partial>"
 
 
 def _unnamed(parts: Iterable[bytes]) -> bytes:

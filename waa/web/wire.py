@@ -6,7 +6,8 @@ from typing import TypedDict
 from waa.core.entity import Run, Task, Trouble, Vm
 from waa.core.spec import Transport
 from waa.core.state import Progress, State, current_run
-from waa.core.status import ContainerStatus, Phase, RunStatus, TaskStatus
+from waa.core.status import RunStatus, TaskStatus
+from waa.web.views.background import background_tasks
 
 PROVIDER = "waa-live"
 
@@ -57,8 +58,8 @@ class TaskPayload(TypedDict):
     status: str
 
 
-class BackgroundTask(TypedDict):
-    """One row of Background Tasks (A10). Percent and seconds of None are unknown."""
+class BackgroundRow(TypedDict):
+    """One piece of work (A10). Percent and seconds of None are unknown."""
 
     task_id: str
     task_type: str
@@ -67,8 +68,8 @@ class BackgroundTask(TypedDict):
     status: str
     phase: str
     progress_percent: float | None
-    elapsed_seconds: float | None
-    metadata: dict[str, object]
+    elapsed_seconds: int | None
+    metadata: dict[str, str]
 
 
 def vnc_url(vm: Vm) -> str | None:
@@ -263,72 +264,22 @@ def vm_payload(state: State, vm: Vm, seen_at: Mapping[str, float]) -> dict[str, 
     }
 
 
-def background_tasks(state: State, now: float) -> list[BackgroundTask]:
-    """Everything that goes on, newest kind of work first: runs, containers, VMs."""
-    rows: list[BackgroundTask] = []
-    for vm in state.vms.values():
-        run = current_run(state, vm)
-        if run is not None:
-            rows.append(_run_row(state, run, now))
-        if vm.spec.container:
-            rows.append(_container_row(vm, now))
-        rows.append(_vm_row(vm, now))
-    order = {"running": 0, "failed": 1, "pending": 2, "completed": 3}
-    return sorted(rows, key=lambda row: order[row["status"]])
-
-
-def _run_row(state: State, run: Run, now: float) -> BackgroundTask:
-    progress = state.progress[run.run_id]
-    words = {RunStatus.RUNNING: "running", RunStatus.FINISHED: "completed", RunStatus.INTERRUPTED: "failed"}
-    task = newest_open(state, run)
-    of_total = f" of {run.total}" if run.total is not None else ""
-    return {
-        "task_id": f"run:{run.run_id}",
-        "task_type": "benchmark_run",
-        "title": f"Benchmark on {run.vm}",
-        "description": run.end_reason or f"{progress.completed}{of_total} tasks completed",
-        "status": words[run.status],
-        "phase": f"{task.domain}, step {task.step}" if task is not None else run.status.value,
-        "progress_percent": round(100 * progress.completed / run.total, 1) if run.total else None,
-        "elapsed_seconds": round((run.ended_at or now) - run.started_at),
-        "metadata": {"vm": run.vm, "run_id": run.run_id, **counts_payload(progress, run.total)},
-    }
-
-
-def _container_row(vm: Vm, now: float) -> BackgroundTask:
-    container = vm.container.value
-    is_up = container is not None and container.status is ContainerStatus.RUNNING
-    ready = vm.phase in (Phase.READY, Phase.RUNNING, Phase.IDLE)
-    status = "pending" if container is None else ("completed" if ready else "running") if is_up else "failed"
-    started_at = container.started_at if container is not None else None
-    return {
-        "task_id": f"container:{vm.name}",
-        "task_type": "docker_container",
-        "title": f"Container {vm.spec.container} on {vm.name}",
-        "description": vm.phase_detail,
-        "status": status,
-        "phase": vm.phase.value,
-        "progress_percent": 100.0 if ready else vm.boot.percent,
-        "elapsed_seconds": round(now - started_at) if started_at is not None and is_up else None,
-        "metadata": {"vm": vm.name, "container": vm.spec.container},
-    }
-
-
-def _vm_row(vm: Vm, now: float) -> BackgroundTask:
-    connected = vm.connection.connected
-    status = {None: "pending", True: "completed", False: "failed"}[connected]
-    failure = vm.connection.failure
-    return {
-        "task_id": f"vm:{vm.name}",
-        "task_type": "vm_provision",
-        "title": f"VM {vm.name}",
-        "description": failure.message if failure is not None else ("connected" if connected else "connecting"),
-        "status": status,
-        "phase": vm.phase.value,
-        "progress_percent": 100.0 if connected else None,
-        "elapsed_seconds": round(now - vm.connection.since_at) if vm.connection.since_at is not None else None,
-        "metadata": {"vm": vm.name, "ssh_host": vm.spec.ssh_host},
-    }
+def background_rows(state: State, now: float) -> list[BackgroundRow]:
+    """Everything that goes on, as the panel *Background Tasks* shows it."""
+    return [
+        {
+            "task_id": task.task_id,
+            "task_type": task.task_type.value,
+            "title": task.title,
+            "description": task.description,
+            "status": task.status.value,
+            "phase": task.phase,
+            "progress_percent": task.percent,
+            "elapsed_seconds": round(task.elapsed_s(now)) if task.started_at is not None else None,
+            "metadata": dict(task.metadata),
+        }
+        for task in background_tasks(state)
+    ]
 
 
 STATUS_WORDS: Mapping[TaskStatus, str] = {
