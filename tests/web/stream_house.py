@@ -44,6 +44,7 @@ class House:
         self.handlers: list[weakref.ref[RequestHandler]] = []
         self.subscribers: list[weakref.ref[Subscriber]] = []
         self.closed: list[str | None] = []
+        self.sockets: list[socket.socket] = []
 
     @property
     def only(self) -> Subscriber:
@@ -59,6 +60,7 @@ class House:
     async def connect(self, request: bytes = b"", *, receive_buffer_bytes: int | None = None) -> socket.socket:
         """A connection that has asked, nobody reading it."""
         sock = socket.socket()
+        self.sockets.append(sock)
         sock.setblocking(False)
         if receive_buffer_bytes is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
@@ -192,7 +194,7 @@ async def house(
     settings: dict[str, Any] | None = None,
     **group: Any,
 ) -> AsyncIterator[House]:
-    """A server on a free port; everything is closed in the end."""
+    """A server on a free port; everything is closed in the end, the clients' sockets first."""
     service = StreamService(limits, clock=clock or Clock(), tick_s=tick_s, chance=chance)
     sock, port = bind_unused_port()
     built = House(service, service.fanout(**group), port, first)
@@ -202,6 +204,8 @@ async def house(
     try:
         yield built
     finally:
+        for client in built.sockets:
+            client.close()
         server.stop()
         await service.close(grace_s=0.5)
         await server.close_all_connections()

@@ -254,11 +254,12 @@ class Subscriber:
     def _catch_up(self) -> None:
         assert self.fanout.catch_up is not None
         self._is_stale = False
+        snapshot = None
         try:
             snapshot = self.fanout.catch_up(self)
-        except BaseException:
-            self.reset(Cause.FAILED)
-            raise
+        finally:
+            if snapshot is None:
+                self.reset(Cause.FAILED)
         if self.cause is not None:
             return
         self.fanout.postpone(self)
