@@ -114,11 +114,11 @@ class LocalProcess(asyncio.SubprocessProtocol):
         """For asyncio: it ended and its output was read to the end."""
         if not self.gone.done():
             self.gone.set_result(None)
-        status = self._transport.get_returncode() if self._transport else None
-        if status is None:
-            self._finish(None)
-        else:
-            self._finish(max(-1, status))
+        status = None
+        if self._transport:
+            status = self._transport.get_returncode()
+            self._transport.close()  # or it complains that it was not, though nothing is left
+        self._finish(None if status is None else max(-1, status))
 
     def write(self, data: bytes) -> None:
         """Send a few bytes; lost if it is gone."""

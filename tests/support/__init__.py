@@ -1,0 +1,1 @@
+"""Neighbours that tests start for real, and what they need."""
