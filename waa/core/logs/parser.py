@@ -60,7 +60,10 @@ class LogParser:
     def feed(self, data: bytes) -> list[AnyFact]:
         """The facts that ``data`` completes."""
         for line in self._lines.feed(data):
-            self._line(line)
+            if line.startswith(_FIRST) and (match := COLOURED_HEADER.match(line)):
+                self._record(match, line, is_coloured=True)
+            else:
+                self._line(line)
         return self._take()
 
     def finish(self) -> list[AnyFact]:
@@ -120,15 +123,9 @@ class LogParser:
     # A line: what readers put before it, then a record's header or none.
 
     def _line(self, line: str) -> None:
-        if line.startswith(_FIRST):
-            match = COLOURED_HEADER.match(line)
-            if match is not None:
-                self._record(match, line, is_coloured=True)
-                return
-        self._rare(line)
-
-    def _rare(self, line: str) -> None:
-        line, at = self._unprefixed(line)
+        at: float | None = None
+        if "|" in line or line.startswith(("20", "19", "[")):
+            line, at = self._unprefixed(line)
         match = HEADER.search(line) if "[20" in line or "[19" in line else None
         if match is not None and match.start() > 0:
             before = plain(line[: match.start()]).strip()
@@ -143,9 +140,9 @@ class LogParser:
 
     def _unprefixed(self, line: str) -> tuple[str, float | None]:
         at = None
-        if " | " in line[:120] or line[-2:] == " |" or (self._services and "|" in line[:120]):
+        if "|" in line[:120]:
             line = self._without_service(line)
-        if line[:2] in ("20", "19"):
+        if line.startswith(("20", "19")):
             stamp = DOCKER_STAMP.match(line)
             if stamp is not None:
                 at, line = docker_epoch(stamp), line[stamp.end() :]
@@ -182,16 +179,17 @@ class LogParser:
             self._journal.settle(process)
             if passage.lines:
                 self._describe()
-            passage.begin(stamp, FOREIGN)
+            passage.begin_bare(stamp, is_trusted=False)
         else:
             message = plain(line[match.end() :])
-            if message.strip():
+            if message and not message.isspace():
                 if not self._read(Record(stamp, level, module, process, message), handlers):
                     self._text(plain(line), None)
                     return
             else:
-                self._describe()
-                passage.begin(stamp, FOREIGN)
+                if passage.lines:
+                    self._describe()
+                passage.begin_bare(stamp, is_trusted=False)
                 passage.head = [stamp, level, module, process] if module in _HEADS else []
         self._is_coloured = is_coloured
         if self._is_seed_possible:
@@ -207,9 +205,13 @@ class LogParser:
                 break
         if opening is None:
             return False
-        self._describe()
+        if self._passage.lines:
+            self._describe()
         self._out += facts
-        self._passage.begin(record.stamp, opening)
+        if opening.kind:
+            self._passage.begin(record.stamp, opening)
+        else:
+            self._passage.begin_bare(record.stamp, is_trusted=opening.is_trusted)
         return True
 
     def _describe(self) -> None:

@@ -17,6 +17,7 @@ MAX_REFUSED = 8
 MAX_DISORDER_S = 5.0
 """Parallel processes write slightly out of order."""
 
+BARE = Opening()
 INTERRUPTED = "Interrupted by "
 _CONFIRMED = (
     (STARTING, "Starting VM..."),
@@ -57,6 +58,17 @@ class Passage:
         self.lines = [opening.text[: MAX_TEXT + 1]] if opening.kind in ("step", "instruction") else []
         self.size = len(opening.text)
         self.head = []
+
+    def begin_bare(self, stamp: str, *, is_trusted: bool) -> None:
+        """``begin`` for a record whose text is of no interest; for most records, so it does the least."""
+        self.is_open = True
+        self.is_trusted = is_trusted
+        self.stamp = stamp
+        self.opening = BARE
+        if self.refused or self.suspect or self.head:
+            self.refused = 0
+            self.suspect = ""
+            self.head = []
 
     def end(self) -> None:
         """Something else than a run writes now."""

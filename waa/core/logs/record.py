@@ -36,7 +36,7 @@ BAR = re.compile(r"\s*(?:[A-Za-z][\w ]{0,40}: *)?\d{1,3}%\|")
 """A progress bar of tqdm."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
     """One log record as far as its first line tells. ``stamp`` is its time as printed."""
 
@@ -52,7 +52,7 @@ class Record:
         return epoch(self.stamp)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _midnight(day: str) -> float | None:
     try:
         return (date.fromisoformat(day).toordinal() - 719_163) * 86_400.0
@@ -60,13 +60,16 @@ def _midnight(day: str) -> float | None:
         return None
 
 
+@lru_cache(maxsize=64)
+def _minute(minute: str) -> float | None:
+    midnight = _midnight(minute[:10])
+    return None if midnight is None else midnight + int(minute[11:13]) * 3600 + int(minute[14:16]) * 60
+
+
 def epoch(stamp: str) -> float | None:
-    """Epoch seconds of ``YYYY-mm-dd HH:MM:SS[,mmm]`` taken as UTC; None where the day does not exist."""
-    midnight = _midnight(stamp[:10])
-    if midnight is None:
-        return None
-    seconds = int(stamp[11:13]) * 3600 + int(stamp[14:16]) * 60 + int(stamp[17:19])
-    return midnight + seconds + int(stamp[20:23] or 0) / 1000
+    """Epoch seconds of ``YYYY-mm-dd HH:MM:SS,mmm`` taken as UTC; None where the day does not exist."""
+    minute = _minute(stamp[:16])
+    return None if minute is None else minute + int(stamp[17:19]) + int(stamp[20:23]) / 1000
 
 
 def docker_epoch(match: re.Match[str]) -> float | None:
@@ -175,12 +178,12 @@ class LineCutter:
             self._skipping = False
         if not block:
             return []
-        if len(block) > MAX_LINE_BYTES or b"\x00" in block:
-            return self._decoded(block[:-1].split(b"\n"))
         text = block[:-1].decode("utf-8", "replace")
-        if "\ufffd" in text:
+        lines = text.split("\n")
+        is_long = len(block) > MAX_LINE_BYTES // 4 and max(map(len, lines)) > MAX_LINE_BYTES // 4
+        if is_long or "\x00" in text or "\ufffd" in text:
             return self._decoded(block[:-1].split(b"\n"))
-        return text.split("\n")
+        return lines
 
     def _decoded(self, lines: list[bytes], *, counted: bool = False) -> list[str]:
         readable = []

@@ -450,9 +450,10 @@ def environment(journal: Journal, record: Record, rest: str, out: list[AnyFact])
     """A record of desktop_env: set-up, and the end of the run where the runner says no more than that (V2)."""
     message = record.message
     journal.settle(record.process)
-    episode = journal.current(record.process)
-    if episode is not None and episode.step == 0 and message == "Resetting environment...":
-        episode.does(Activity.RESETTING, record.at, out)
+    if message == "Resetting environment...":
+        episode = journal.current(record.process)
+        if episode is not None and episode.step == 0:
+            episode.does(Activity.RESETTING, record.at, out)
     if message == "Stopping emulator...":
         journal.is_stopping = True
     elif journal.is_stopping:
