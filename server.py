@@ -136,11 +136,11 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
             on_log=tails.take,
             clock=clock,
         )
+        demo = Demo(config, recorder, monitor)
+        stack.push_async_callback(demo.close)
         stack.push_async_callback(monitor.close)
         await _name_vms(config, recorder, clock)
         monitor.start()
-        demo = Demo(config, recorder, monitor)
-        stack.push_async_callback(demo.close)
         await demo.start()
         supervisor.start("prune", functools.partial(_prune, config, recorder, clock))
 
@@ -265,6 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load(sys.argv[1:] if arguments is None else arguments, os.environ)
         logging.basicConfig(level=config.log_level.value.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
         logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         asyncio.run(run(config))
     except WaaError as error:
         print(f"waa-live: {error}", file=sys.stderr)

@@ -164,7 +164,8 @@ class _Group:
         self._vms.clear()
         self._runs.clear()
         for vm in vms:
-            self._publish(f"vm {vm.name}", encode((vm.connection, vm.phase, vm.phase_detail, vm.probe)), self._feed.status(vm))
+            payload = wire.status_payload(vm, {vm.name: 0.0})
+            self._publish(f"vm {vm.name}", encode(payload), self._feed.status(vm))
         for run in runs:
             message = self._feed.progress(run)
             self._publish(f"run {run.run_id}", message.partition(b"data:")[2], message)
