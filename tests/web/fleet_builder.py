@@ -136,7 +136,7 @@ def running(
 
 def unreachable(name: str = "waa-4") -> tuple[Vm, Run, Sequence[TaskStatus]]:
     """A VM that went away in the middle of its run."""
-    vm, run, _ = running(name)
+    _, run, _ = running(name)
     link = Connection(connected=False, since_at=NOW - 95, failure=CLOSED, retry_at=NOW + 14)
     spec = VmSpec(name=name, ssh_host="10.0.0.7", ssh_user="azureuser", origin=Origin.API)
     gone = a_vm(

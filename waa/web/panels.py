@@ -177,3 +177,8 @@ PANELS: Mapping[str, Panel] = {panel.name: panel for panel in _ALL}
 def log_target(vm: str) -> str:
     """The CSS selector of the list that holds a VM's log lines (names may contain dots)."""
     return "#log-lines-" + vm.replace(".", "\\.")
+
+
+def log_line_target(vm: str, number: int) -> str:
+    """The CSS selector of one line of it."""
+    return f"#log-{vm.replace('.', chr(92) + '.')}-{number}"

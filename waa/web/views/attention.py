@@ -6,16 +6,16 @@ from waa.core.attention import Attention, attention_of
 from waa.core.status import RunStatus
 from waa.web.view import Look, View
 
-MAX_ITEMS = 12
-"""More at once are told by their number: their cards are marked too."""
+MAX_ITEMS = 5
+"""More at once unfold: the fleet stays in sight, where their cards are marked too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs(View):
-    """Items, the most urgent first; ``more`` are not listed. ``vms`` and ``running`` are counts for the quiet case."""
+    """The most urgent ``items``, then ``more``. ``vms`` and ``running`` are counts for the quiet case."""
 
     items: tuple[Attention, ...]
-    more: int
+    more: tuple[Attention, ...]
     vms: int
     running: int
 
@@ -26,7 +26,7 @@ def needs(look: Look, _subject: str | None) -> Needs:
     return Needs(
         now=look.now,
         items=tuple(items[:MAX_ITEMS]),
-        more=max(0, len(items) - MAX_ITEMS),
+        more=tuple(items[MAX_ITEMS:]),
         vms=len(look.state.vms),
         running=sum(run.status is RunStatus.RUNNING for run in look.state.runs.values()),
     )

@@ -11,7 +11,7 @@ from waa.core.status import ContainerStatus, Phase, RunStatus
 from waa.web.view import Look, View
 from waa.web.views.vm import PHASE_WORDS
 
-MAX_SHOWN = 20
+MAX_SHOWN = 12
 """The panel shows so many; those that go on and those that failed come first."""
 
 SETUP_PHASES = frozenset({Phase.BOOTING, Phase.DOWNLOADING, Phase.EXTRACTING, Phase.CONFIGURING, Phase.BUILDING, Phase.OOBE})

@@ -108,11 +108,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What is said about a run everywhere. ``eta`` None with a running run: too early to tell."""
+    """What is said about a run everywhere. ``is_in_view``: its VM is reached, so that this is how it stands now.
+    ``eta`` None with a running run: too early to tell."""
 
     run_id: RunId
     vm: str
     is_demo: bool
+    is_in_view: bool
     status: RunStatus
     word: str
     started_at: float
@@ -243,6 +245,7 @@ def summary_of(state: State, run: Run) -> RunSummary:
         run_id=run.run_id,
         vm=run.vm,
         is_demo=vm is not None and vm.spec.origin is Origin.DEMO,
+        is_in_view=vm is not None and vm.connection.connected is not False,
         status=run.status,
         word=RUN_WORDS[run.status],
         started_at=run.started_at,

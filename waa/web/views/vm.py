@@ -47,7 +47,7 @@ PHASE_TONES = {
 }
 """The others are on the way: ``setup``."""
 
-STEPS = ("Boot", "Download", "Extract", "Build", "Windows", "Ready", "Run")
+STEPS = ("Boot", "Fetch", "Extract", "Build", "Setup", "Ready", "Run")
 """Windows set-up and what follows, in order."""
 
 _PHASE_STEPS = {
@@ -203,13 +203,11 @@ class VmDetail(View):
 
 
 def fleet(look: Look, _subject: str | None) -> Fleet:
-    """All VMs, those that need a person first, then by name."""
+    """All VMs by name: a card keeps its place, what needs a person is marked on it."""
     alerts: dict[str, Severity] = {}
     for item in attention_of(look.state, now=look.now, limits=look.limits):
         alerts.setdefault(item.vm, item.severity)
-    rank = {Severity.CRITICAL.value: 0, Severity.WARNING.value: 1, "": 2}
-    cards = [_card(look, vm, alerts.get(vm.name)) for vm in look.state.vms.values()]
-    cards.sort(key=lambda card: (rank[card.alert], card.name.lower()))
+    cards = [_card(look, vm, alerts.get(vm.name)) for vm in sorted(look.state.vms.values(), key=lambda vm: vm.name.lower())]
     counted = Counter((card.phase.tone, "Setting up" if card.phase.tone == "setup" else card.phase.word) for card in cards)
     return Fleet(
         now=look.now,

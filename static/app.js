@@ -1,0 +1,222 @@
+// What the page does by itself: keeps one stream (hx-sse carries it, this decides when), polls while there is none, says
+// which of the two it is, counts ages on, and passes notifications and errors to the reader.
+(() => {
+  "use strict";
+  const MAX_FAILURES = 5, MAX_DELAY_MS = 30_000, MAX_KNOCK_MS = 300_000, STEADY_MS = 5_000;
+  const SILENT_MS = 25_000, FIRST_WORD_MS = 10_000, GRACE_MS = 20_000, BANNER_MS = 10_000;
+  const byId = (id) => document.getElementById(id), each = (selector, visit) => document.querySelectorAll(selector).forEach(visit);
+  const live = byId("live"), badge = byId("sse-connection-indicator"), retry = byId("retry-live"), ask = byId("notify-button");
+  const canStream = Boolean(live && window.EventSource && window.ReadableStream && document.body.dataset.sse !== "off");
+
+  // --- Times. The server prints exact ones; ages count on its clock, which the heartbeats tell.
+  const seen = new Map(), fresh = new Map();
+  const loaded = performance.timeOrigin + (performance.getEntriesByType("navigation")[0]?.responseStart || performance.now());
+  let skew = document.body.dataset.now ? document.body.dataset.now * 1000 - loaded : 0;
+  const now = () => Date.now() + skew;
+  const today = new Intl.DateTimeFormat([], { hour: "numeric", minute: "2-digit" });
+  const otherDay = new Intl.DateTimeFormat([], { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  const clock = (at) => (new Date(at).toDateString() === new Date(now()).toDateString() ? today : otherDay).format(at);
+  const write = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+
+  function words(ms) {
+    const s = Math.max(0, Math.floor(ms / 1000)), min = Math.floor(s / 60), h = Math.floor(s / 3600), d = Math.floor(s / 86400);
+    return d ? `${d} d ${h % 24} h` : h ? `${h} h ${min % 60} min` : min ? `${min} min ${s % 60} s` : `${s} s`;
+  }
+
+  function age(ms) {
+    if (ms < 1000) return "now";
+    return ms >= 60_000 && ms < 3_600_000 ? `${Math.floor(ms / 60_000)} min ago` : `${words(ms)} ago`;
+  }
+
+  function tellTimes() {
+    each("time[data-age]", (element) => {
+      const printed = Date.parse(element.dateTime), { seen: vm, staleAfter, refreshed } = element.dataset;
+      const known = vm ? seen.get(vm) : refreshed !== undefined ? fresh.get(element.closest("[data-poll]")?.id) : 0;
+      const at = Math.max(printed, known || 0);
+      if (at > printed) element.title = new Date(at).toISOString().replace("T", " ").replace(/\.\d+Z/, " UTC");
+      write(element, age(now() - at));
+      if (staleAfter) element.classList.toggle("stale", now() - at > staleAfter * 1000);
+    });
+    each("[data-since]", (element) => write(element, words(now() - element.dataset.since * 1000)));
+    each("time[data-clock]", (element) => write(element, clock(Date.parse(element.dateTime))));
+    each("time[data-until]", (element) => {
+      const leftMs = Date.parse(element.dateTime) - now();
+      write(element, leftMs > 0 ? `in ${words(leftMs + 999)}` : "now");
+    });
+  }
+
+  // --- What a swap changed is completed before it is painted: a glow, ages, the end of a log.
+  const scrolledUp = new WeakSet(), calm = matchMedia("(prefers-reduced-motion: reduce)");
+  const follow = () => each("[data-follow]", (box) => { if (!scrolledUp.has(box)) box.scrollTop = box.scrollHeight; });
+  const observer = new MutationObserver((records) => {
+    const changed = new Set(records.map(({ type, target }) => type === "characterData" && target.parentElement?.closest("[data-glow]")));
+    for (const element of calm.matches ? [] : changed) {
+      if (element) element.animate({ backgroundColor: ["color-mix(in srgb, var(--accent) 35%, transparent)", "transparent"] }, 1000);
+    }
+    tellTimes();
+    follow();
+    observer.takeRecords();
+  });
+
+  // --- The stream. States: disconnected, connecting, connected, reconnecting, error.
+  let state = "disconnected", link = null, openedAt = 0, heardAt = 0, liveAt = 0, downAt = Date.now(), failures = 0, lastId = "", timer = 0;
+  let polling = false, pollsWork = true, barred = false, bidden = false, queued = false, release = null;
+  const dueAt = new Map();
+
+  function show(next = state) {
+    if (state === "connected" && next !== "connected") downAt = Date.now();
+    state = next;
+    if (!badge) return;
+    const kind = state === "connected" ? "connected" : !polling ? "disconnected" : pollsWork ? "polling" : "closed";
+    badge.className = `connection-indicator ${kind}`;
+    badge.title = `SSE: ${state}`;
+    const waiting = liveAt || failures ? "Reconnecting..." : "Connecting...";
+    write(badge, { connected: "Live", disconnected: waiting, polling: "Polling", closed: "Offline" }[kind]);
+    retry.hidden = !(polling && canStream);
+    if (ask) ask.hidden = !(canStream && navigator.locks && window.Notification?.permission === "default");
+  }
+
+  function connect() {
+    clearTimeout(timer);
+    if (!canStream || link || openedAt || (document.hidden && !release)) return;
+    openedAt = Date.now();
+    show(state === "error" ? state : liveAt || failures ? "reconnecting" : "connecting");
+    htmx.trigger(live, "live:connect");
+  }
+
+  function hangUp() {
+    const old = link;
+    link = null;
+    openedAt = 0;
+    clearTimeout(timer);
+    old?.abortController.abort();
+  }
+
+  function fail(leastMs = 0) {
+    openedAt = 0;
+    if (state === "connected" && Date.now() - liveAt > STEADY_MS) failures = 0;
+    failures += 1;
+    show(failures >= MAX_FAILURES || barred ? "error" : "reconnecting");
+    if (state === "error") startPolling();
+    if (barred) return;
+    const late = failures - MAX_FAILURES;
+    const delayMs = late > 0 ? Math.min(MAX_KNOCK_MS, MAX_DELAY_MS * 2 ** (late - 1)) : Math.min(MAX_DELAY_MS, 1000 * 2 ** (failures - 1));
+    timer = setTimeout(connect, Math.max(leastMs, delayMs * (0.5 + Math.random() / 2)));
+  }
+
+  // While one tab of a browser holds the lock it keeps its stream when hidden, and it alone notifies.
+  function lead() {
+    if (queued || release || !navigator.locks || window.Notification?.permission !== "granted") return;
+    queued = true;
+    navigator.locks.request("waa-live-notify", () => new Promise((done) => {
+      queued = false;
+      if (state !== "connected") return done();
+      release = () => { release = null; done(); };
+    }));
+  }
+
+  function startPolling() {
+    release?.();
+    if (polling) return;
+    polling = true;
+    dueAt.clear();
+    show();
+    poll();
+  }
+
+  function poll() {
+    if (!polling || document.hidden) return;
+    const periods = new Set([...document.querySelectorAll("[data-poll]")].map((panel) => Number(panel.dataset.poll)));
+    for (const period of periods) {
+      if (Date.now() < (dueAt.get(period) || 0)) continue;
+      dueAt.set(period, Date.now() + period * 1000 - 50);
+      document.body.dispatchEvent(new CustomEvent(`poll-${period}s`));
+    }
+  }
+
+  function everySecond() {
+    tellTimes();
+    observer.takeRecords();
+    if (link && Date.now() - heardAt > (state === "connected" ? SILENT_MS : FIRST_WORD_MS)) {
+      hangUp();
+      fail();
+      startPolling();
+    }
+    if (openedAt && Date.now() - openedAt > GRACE_MS) fail();
+    if (canStream && !document.hidden && state !== "connected" && Date.now() - downAt > GRACE_MS) startPolling();
+    poll();
+  }
+
+  function listen() {
+    const on = (name, handle) => live.addEventListener(name, (event) => event.target === live && handle(event.detail));
+    const onJson = (name, handle) => on(name, (detail) => {
+      try { handle(JSON.parse(detail.data)); } catch (error) { console.warn(`stream: ${name}`, error); }
+    });
+    on("htmx:config:request", ({ ctx }) => { if (lastId) ctx.request.headers["Last-Event-ID"] = lastId; });
+    on("htmx:sse:before:connection", ({ connection }) => { link = connection; openedAt = 0; heardAt = Date.now(); });
+    on("htmx:sse:before:message", ({ connection, message }) => {
+      heardAt = Date.now();
+      lastId = message.id || lastId;
+      if (["busy", "bye"].includes(message.event) || connection !== link || state === "connected") return;
+      liveAt = Date.now();
+      barred = polling = false;
+      show("connected");
+      lead();
+    });
+    on("htmx:sse:close", ({ connection }) => {
+      if (connection !== link) return;
+      link = null;
+      if (!bidden) fail(Math.min(Number(connection.config.reconnectDelay) || 0, MAX_KNOCK_MS));
+    });
+    on("htmx:finally:request", ({ ctx }) => {
+      if (link || !openedAt) return;
+      barred = [401, 403].includes(ctx?.response?.status);
+      fail();
+    });
+    on("busy", startPolling);
+    on("bye", () => { bidden = true; show("disconnected"); startPolling(); });
+    onJson("hb", (beat) => {
+      skew = beat.now * 1000 - Date.now();
+      for (const [vm, at] of Object.entries(beat.seen || {})) seen.set(vm, at * 1000);
+      each("[data-poll]", (panel) => fresh.set(panel.id, beat.now * 1000));
+      tellTimes();
+    });
+    onJson("notify", ({ title, body, tag }) => { if (release) new Notification(title, { body, tag }); });
+    onJson("error", ({ message, vm }) => {
+      const banner = byId("sse-error-banner");
+      banner.textContent = vm ? `${vm}: ${message}` : message;
+      banner.hidden = false;
+      clearTimeout(banner.timer);
+      banner.timer = setTimeout(() => { banner.hidden = true; }, BANNER_MS);
+    });
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) return release ? undefined : (hangUp(), show(polling ? state : "disconnected"));
+      if (state !== "connected") downAt = Date.now();
+      bidden = false;
+      if (!barred) connect();
+      poll();
+    });
+    window.addEventListener("online", () => barred || bidden || connect());
+    retry.addEventListener("click", () => { failures = 0; barred = bidden = false; connect(); });
+    ask?.addEventListener("click", () => Notification.requestPermission().then(() => { show(); lead(); }));
+  }
+
+  document.addEventListener("scroll", ({ target: box }) => {
+    if (box.dataset?.follow === undefined) return;
+    scrolledUp[box.scrollHeight - box.scrollTop - box.clientHeight < 24 ? "delete" : "add"](box);
+  }, true);
+
+  document.addEventListener("DOMContentLoaded", () => {
+    tellTimes();
+    follow();
+    observer.observe(document.body, { subtree: true, childList: true, characterData: true });
+    setInterval(everySecond, 1000);
+    document.body.addEventListener("htmx:finally:request", ({ target, detail }) => {
+      if (!target.dataset.poll) return;
+      pollsWork = (detail.ctx?.response?.status || 599) < 400;
+      if (pollsWork) fresh.set(target.id, now());
+      show();
+    });
+    if (canStream) { listen(); connect(); } else if (document.querySelector("[data-poll]")) startPolling();
+  });
+})();
