@@ -83,14 +83,20 @@ def decide(state: State, observation: AnyObservation, rules: Rules) -> list[Chan
 def _named(state: State, observation: VmNamed) -> list[Change]:
     vm = state.vms.get(observation.vm)
     if vm is None:
-        return [Change(type=EventType.VM_ADDED, at=observation.at, entity=Vm(name=observation.vm, spec=observation.spec))]
+        return [Change(type=EventType.VM_ADDED, at=observation.at, entity=_unseen(observation))]
     if vm.spec == observation.spec:
         return []
     named = replace(vm, spec=observation.spec)
     if any(getattr(vm.spec, field) != getattr(observation.spec, field) for field in _PLACE):
-        named = Vm(name=vm.name, spec=observation.spec, run_id=vm.run_id)
+        named = replace(_unseen(observation), run_id=vm.run_id)
     previous = vm.phase.value if named.phase is not vm.phase else None
     return [Change(type=EventType.VM_CHANGED, at=observation.at, entity=named, previous=previous)]
+
+
+def _unseen(observation: VmNamed) -> Vm:
+    vm = Vm(name=observation.vm, spec=observation.spec)
+    phase, detail = phase_of(vm, None, None)
+    return replace(vm, phase=phase, phase_detail=detail)
 
 
 class _Draft:
