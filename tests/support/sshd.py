@@ -48,8 +48,9 @@ class SpecFields(TypedDict):
 class Sshd:
     """One server. ``address`` is where it listens; ``port`` is free at the start and kept over restarts.
 
-    ``path_prefix`` is put before the usual PATH of every command. ``options`` are further lines of its ``sshd_config``
-    (they win). ``runner`` is put before the command line, such as ``("ip", "netns", "exec", "far")``.
+    ``path_prefix`` is put before the usual PATH of every command. ``home`` is the HOME that commands see, an empty folder, so
+    that no start-up file of the real user plays a part (they start in the real one, though). ``options`` are further lines
+    of its ``sshd_config`` (they win). ``runner`` is put before the command line, such as ``("ip", "netns", "exec", "far")``.
     ``key`` is the private key that it lets in; further public keys go to ``authorize``.
     """
 
@@ -67,13 +68,14 @@ class Sshd:
         self.address = address
         self.port = port or free_port(address if not runner else "127.0.0.1")
         self.user = getpass.getuser()
+        self.home = folder / "home"
         self.log: list[str] = []
         self._options = tuple(options)
         self._runner = tuple(runner)
         self._path_prefix = path_prefix
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
-        folder.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(parents=True, exist_ok=True)
         self.key = make_key(folder / "user_key")
         self.host_key = make_key(folder / "host_key")
         self.known_hosts = folder / "known_hosts"
@@ -192,8 +194,9 @@ class Sshd:
         yield "MaxStartups 200"
         yield "MaxSessions 50"
         yield "LogLevel VERBOSE"
-        if self._path_prefix:
-            yield f"SetEnv PATH={self._path_prefix}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        path = f"{self._path_prefix}:{usual}" if self._path_prefix else usual
+        yield f"SetEnv HOME={self.home} PATH={path}"  # one line: a second would not count
 
     def _listen(self, process: "subprocess.Popen[str]", listens: threading.Event) -> None:
         if process.stderr is None:

@@ -127,7 +127,7 @@ class SshConfig:
     ) -> tuple[Hop, ...]:
         if depth > MAX_JUMPS:
             raise _config_error(
-                f"the jump hosts of {alias} lead in a circle", "exclude the jump host from its own rule, as in `Host * !bastion`"
+                f"the jump hosts of {alias} form a loop", "exclude the jump host from its own rule, as in `Host * !bastion`"
             )
         options = self._options(alias, user, port, default_user)
         hop = self._hop(alias, options)
@@ -186,7 +186,7 @@ class SshConfig:
             lines += ["Host *", *self._flatten(path)]
         lines.append(f"Host *\nUser {default_user}\n")
         try:
-            found = SSHConfig.from_text("\n".join(lines)).lookup(alias)
+            found = _RawConfig.from_text("\n".join(lines)).lookup(alias)
         except (ConfigParseError, CouldNotCanonicalize, KeyError, ValueError) as error:
             raise _config_error(f"ssh_config cannot be understood: {error}", "correct ~/.ssh/config") from error
         options = {key: [value] if isinstance(value, str) else value or ["none"] for key, value in dict(found).items()}
@@ -255,6 +255,12 @@ class SshConfig:
 
     def _path(self, value: str) -> Path:
         return self._home / value[2:] if value.startswith("~/") else Path(value).expanduser()
+
+
+class _RawConfig(SSHConfig):
+    """Leaves ``~`` and ``%`` in the values, as ``ssh -G`` does: paramiko replaces each ``~``, wherever it stands."""
+
+    TOKENS_BY_CONFIG_KEY = {"hostname": ["%h"]}  # noqa: RUF012 - as in the base class
 
 
 def account_home() -> Path:

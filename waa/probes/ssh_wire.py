@@ -79,6 +79,9 @@ class Wire(Transport):
         """The session's thread."""
         try:
             super().run()
+        except _WIRE_ERRORS:
+            # Only where a jump host went first: closing the way through it cannot be told to it any more.
+            self.active = False
         finally:
             self.packetizer.complete_handshake()  # or its timer's thread stays for the rest of its time
             try:
