@@ -154,10 +154,10 @@ class Picture:
         name, _, rest = line.partition(" ")
         code, _, body = rest.partition(" ")
         if name == "end":
-            self._inner_due_s = now_s + INNER_RETRY_S if self._is_running else None
+            self._inner_due_s = now_s + INNER_RETRY_S if self._may_run else None
         elif name in ("hello", "beat", "runner", "logs", "probe", "page") and code.isdigit():
             self._complaint = ""
-            if self._is_running:
+            if self._may_run:
                 self._inner_due_s = now_s + INNER_SILENCE_S
                 self._take_look(self._inner, name, int(code), body)
         else:
@@ -166,6 +166,11 @@ class Picture:
     @property
     def _is_running(self) -> bool:
         return isinstance(self._container, Container) and self._container.status is ContainerStatus.RUNNING
+
+    @property
+    def _may_run(self) -> bool:
+        """Not known to have ended: a line from inside may be late, or the engine may not answer."""
+        return self._is_running or not isinstance(self._container, Container)
 
     def _take_container(self, container: Container | Failure, now_s: float) -> None:
         before, self._container = self._container, container

@@ -105,7 +105,7 @@ fetch() {
     answer=$(curl -s -m 3 --max-filesize 65536 -w "$tab%{http_code}" "$1" 2>/dev/null); code=$?
     http=${answer##*"$tab"} answer=${answer%"$tab"*}
   elif command -v wget >/dev/null 2>&1; then
-    answer=$(lim wget -q -T 3 -O - "$1" 2>&1); code=$? http=000
+    answer=$(lim wget -q -O - "$1" 2>&1); code=$? http=000
     [ "$code" != 0 ] || http=200
   else
     answer= http=000 code=127
@@ -507,7 +507,7 @@ def follow_input(*, nonce: str, path: str, identity: str, offset: int, tick_s: f
 
 def container_log_input(spec: VmSpec, *, nonce: str, identity: str, offset: int, tick_s: float, dead_s: int = DEAD_S) -> bytes:
     """What the program that follows the container's own log is told."""
-    return _lines(_encoded(_CONTAINER_LOG), nonce, _seconds(tick_s), str(dead_s), spec.engine, spec.container, identity, str(offset))
+    return _lines(_encoded(_CONTAINER_LOG), nonce, _seconds(tick_s), str(dead_s), identity, str(offset), spec.engine, spec.container)
 
 
 def result_command(*, domain: str, task_id: str, roots: Iterable[str], prefix: Iterable[str] = ()) -> str:

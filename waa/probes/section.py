@@ -34,6 +34,7 @@ _NO_CONTAINER = re.compile(r"no such (container|object)|no container with name o
 _NO_DAEMON = re.compile(r"cannot connect to the docker daemon|is the docker daemon running|unable to connect to podman", re.IGNORECASE)
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d+)?\s?(Z|[+-]\d\d:?\d\d)?")
 _HIDDEN_ELEMENT = re.compile(r"(?is)<(script|style)\b.*?(</\1\s*>|\Z)")
+_HTTP_STATUS = re.compile(r"HTTP/\d\S* (\d{3})")
 _TAG = re.compile(r"<[^>]*>?")
 
 _CURL_REASONS = {
@@ -164,6 +165,9 @@ def _why_silent(code: int, answer: str) -> str:
     if code in _CURL_REASONS:
         return _CURL_REASONS[code]
     said = answer.lower()
+    refusal = _HTTP_STATUS.search(answer)  # as wget tells it
+    if refusal is not None:
+        return f"HTTP {refusal[1]}"
     if code in TIMEOUT_CODES or "timed out" in said:
         return _CURL_REASONS[28]
     if "refused" in said or "no route" in said or "unreachable" in said:
