@@ -56,6 +56,13 @@ class Log:
     warnings: list[str] = field(default_factory=list)
     stops: list[tuple[str, bool | None]] = field(default_factory=list)
 
+    @property
+    def run(self) -> Run:
+        """The newest run; where the log begins inside one, a run of unknown origin."""
+        if not self.runs:
+            self.runs.append(Run(dialect="unknown", started_at=None))
+        return self.runs[-1]
+
     def open(self, worker: str) -> Task:
         """The open task of a worker; there must be one."""
         return next(task for task in reversed(self.tasks) if task.worker == worker and task.status == "running")
@@ -86,16 +93,16 @@ def _apply(log: Log, each: AnyFact) -> None:
         case fact.RunStarted(dialect=dialect):
             log.runs.append(Run(dialect=dialect, started_at=each.at))
         case fact.RunPlanned(total=total, tasks=tasks):
-            log.runs[-1].totals[each.worker] = total
-            log.runs[-1].planned += [(task.domain, task.task_id) for task in tasks]
+            log.run.totals[each.worker] = total
+            log.run.planned += [(task.domain, task.task_id) for task in tasks]
         case fact.RunConfigured(arguments=arguments):
-            log.runs[-1].arguments = arguments
+            log.run.arguments = arguments
         case fact.RunResumed(earlier_score=score):
-            log.runs[-1].earlier_score = score
+            log.run.earlier_score = score
         case fact.RunFinished(average_score=score):
-            log.runs[-1].state, log.runs[-1].average_score = "finished", score
+            log.run.state, log.run.average_score = "finished", score
         case fact.RunInterrupted():
-            log.runs[-1].state = "interrupted"
+            log.run.state = "interrupted"
         case fact.ServerWaiting():
             log.waits += 1
         case fact.ServerReady():

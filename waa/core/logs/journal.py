@@ -50,6 +50,11 @@ class Episode:
             self.activity = activity
             out.append(TaskActive(at=at, worker=self.worker, activity=activity))
 
+    @property
+    def is_telling(self) -> bool:
+        """Whether the text of its instruction or action may still go on."""
+        return self.stage in (Stage.OPENED, Stage.ACTING)
+
     def may_step(self, number: int) -> bool:
         """Whether step ``number`` can begin now."""
         return self.stage == Stage.READY and self.step <= number <= self.step + MAX_STEP_JUMP and number > 0

@@ -6,7 +6,7 @@ HIDDEN = "***"
 
 # Every quantifier is bounded or eats what nothing before it could have eaten: the time is linear in the text.
 _NAME = r"(?:api[_-]?key|access[_-]?key|account[_-]?key|shared[_-]?key|token|passw(?:or)?d|passwd|secret|credentials?|authorization)"
-_VALUE = r"""(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[^\s,;&"'()\[\]{}]+)"""
+_VALUE = r"""(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|["']?[^\s,;&"'()\[\]{}]+)"""
 _ASSIGNED = re.compile(rf"(?i)({_NAME}(?!s\b)[\w-]{{0,40}}[\"']?\s{{0,3}}[=:]\s{{0,3}}(?:(?:bearer|basic)\s{{1,3}})?)({_VALUE})")
 _OPTION = re.compile(rf"(?i)(--[\w-]{{0,40}}?{_NAME}[\w-]{{0,40}}\s{{1,3}})({_VALUE})")
 _BEARER = re.compile(r"(?i)\b((?:bearer|basic)\s{1,3})[\w.~+/=-]{8,}")
@@ -48,5 +48,5 @@ def _hide(match: re.Match[str]) -> str:
     value = match[2]
     if _HARMLESS.fullmatch(value):
         return match[0]
-    quote = value[0] if value[0] in "\"'" else ""
-    return f"{match[1]}{quote}{HIDDEN}{quote}"
+    first, last = (letter if letter in "\"'" else "" for letter in (value[0], value[-1]))
+    return f"{match[1]}{first}{HIDDEN}{last}"

@@ -29,7 +29,7 @@ def read(journal: Journal, record: Record, rest: str, out: list[AnyFact]) -> Ope
 
 
 def _total(journal: Journal, record: Record, rest: str, out: list[AnyFact]) -> Opening | None:
-    if rest.strip().isdecimal() and len(rest) < 10:
+    if rest.strip().isdecimal() and len(rest) < 10 and journal.is_running:
         out.append(RunPlanned(at=record.at, total=int(rest)))
     return PLAIN
 

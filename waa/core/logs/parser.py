@@ -27,7 +27,7 @@ MAX_SERVICES = 8
 """Services of a compose file whose prefix is stripped."""
 
 _FIRST = "\x1b[1;33m["
-_COMPOSE = re.compile(r"([A-Za-z0-9][\w.-]{0,62}) {1,40}\| ?", re.ASCII)
+_COMPOSE = re.compile(r"(?:\x1b\[[0-9;]{0,12}m)?([A-Za-z0-9][\w.-]{0,62}) {1,40}\|(?:\x1b\[[0-9;]{0,12}m)? ?", re.ASCII)
 _INSTANCE = re.compile(r"=== (Instance \d{1,6} Run \d{1,6}) Log Started at (.{0,60}?) ===", re.ASCII)
 _DATE = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d:\d\d:\d\d) UTC (\d{4})", re.ASCII)
 _NEXT = "Restart the container and run the next task for instance "
@@ -70,10 +70,11 @@ class LogParser:
         """The stream is over: what its unterminated last line says, and what waited for a line to follow."""
         for line in self._lines.finish():
             self._line(line)
-        if self._passage.suspect.startswith(INTERRUPTED):
-            self._told(self._passage.suspect, None)
+        suspect = self._passage.suspect
         self._describe()
         self._passage.end()
+        if suspect.startswith(INTERRUPTED):
+            self._told(suspect, None)
         return self._take()
 
     @property
@@ -152,14 +153,13 @@ class LogParser:
 
     def _without_service(self, line: str) -> str:
         """Strip the prefix of ``docker compose logs``, known by a line of its container that follows it."""
-        bare = plain(line)
-        match = _COMPOSE.match(bare)
+        match = _COMPOSE.match(line)
         if match is None:
             return line
-        rest = bare[match.end() :]
+        rest = line[match.end() :]
         if match[1] not in self._services:
             stamp = DOCKER_STAMP.match(rest)
-            told = rest[stamp.end() :] if stamp is not None else rest
+            told = plain(rest[stamp.end() :] if stamp is not None else rest)
             is_ours = told.startswith(MARK) or told == STARTING or HEADER.match(told) is not None
             if self._passage.is_doubtful or not is_ours or len(self._services) >= MAX_SERVICES:
                 return line

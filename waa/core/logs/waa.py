@@ -115,7 +115,7 @@ def arguments(journal: Journal, record: Record, rest: str, out: list[AnyFact]) -
     if given is None:
         return FOREIGN
     episode = journal.current(record.process)
-    if journal.start is None and episode is not None and episode.stage == Stage.ACTING:
+    if journal.start is None and episode is not None and episode.is_telling:
         return None
     start, journal.start = journal.start or Start(at=record.at), None
     workers = int(given["num_workers"]) if given.get("num_workers", "").isdecimal() else 1
@@ -377,7 +377,7 @@ def finished(journal: Journal, record: Record, rest: str, out: list[AnyFact]) ->
         for score in journal.crew.take_score():
             journal.score(episode, score, record.at, out)
     elif fork := _FORK_SCORE.search(more[:200]):
-        if episode.stage in (Stage.OPENED, Stage.ACTING):
+        if episode.is_telling:
             return None
         if episode.stage != Stage.SCORED and _SCORE.fullmatch(fork[1]):
             journal.score(episode, parse_score(fork[1]), record.at, out)
@@ -428,14 +428,14 @@ def _none_finished(journal: Journal, record: Record, rest: str, out: list[AnyFac
 
 
 def finish_run(journal: Journal, record: Record, score: float | None, out: list[AnyFact]) -> Opening | None:
-    """The run is over, unless a task is in the middle of a step: then this is text of that step."""
+    """The run is over, unless a task has just begun a step: then this is text of that step."""
     crew = journal.crew
     if crew is not None and crew.is_merged:
         crew.ended += 1
         if crew.ended < len(crew.plans):
             return PLAIN
         score = None
-    elif any(episode.stage == Stage.ACTING for episode in journal.episodes.values()) and journal.dialect != Dialect.OSWORLD:
+    elif any(episode.is_telling for episode in journal.episodes.values()) and journal.dialect != Dialect.OSWORLD:
         return None
     journal.cut_all("the run ended", record.at, out)
     out.append(
