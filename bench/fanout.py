@@ -108,10 +108,14 @@ def nchan(cpu: int, folder: Path) -> Iterator[tuple[int, int]]:
 
 
 def nchan_worker(master: int) -> int:
-    """The pid of nginx's only worker."""
-    for child in Path(f"/proc/{master}/task/{master}/children").read_text().split():
-        if b"worker process" in Path(f"/proc/{child}/cmdline").read_bytes():
-            return int(child)
+    """The pid of nginx's only worker, which comes a moment after the port."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for child in Path(f"/proc/{master}/task/{master}/children").read_text().split():
+            with suppress(OSError):
+                if b"worker process" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
+        time.sleep(0.02)
     raise RuntimeError("nginx has no worker")
 
 

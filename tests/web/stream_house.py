@@ -45,11 +45,16 @@ class House:
         self.subscribers: list[weakref.ref[Subscriber]] = []
         self.closed: list[str | None] = []
         self.sockets: list[socket.socket] = []
+        self.on_close: Callable[[Subscriber], None] = lambda subscriber: None
 
     @property
     def only(self) -> Subscriber:
         (subscriber,) = self.fanout
         return subscriber
+
+    def note_closed(self, subscriber: Subscriber) -> None:
+        self.closed.append(subscriber.cause)
+        self.on_close(subscriber)
 
     async def client(self, request: bytes = b"", *, receive_buffer_bytes: int | None = None) -> "Client":
         """A subscriber that has read its head."""
@@ -174,7 +179,7 @@ class Events(RequestHandler):
             key=self.request.headers.get("X-Key"),
             address=self.request.headers.get("X-Address", "127.0.0.1"),
             resumed="Last-Event-ID" in self.request.headers,
-            on_close=lambda gone: house.closed.append(gone.cause),
+            on_close=house.note_closed,
         )
         if subscriber is not None:
             house.subscribers.append(weakref.ref(subscriber))

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import socket
 
 import pytest
 
@@ -238,6 +239,18 @@ async def test_a_client_that_goes_during_a_publish_disturbs_nobody(monkeypatch: 
         await publish_all(built.fanout, 3)
         assert numbers(await keeper.messages(5)) == [1, 1, 2, 3]
         await until(lambda: len(built.fanout) == 1)
+
+
+async def test_a_close_callback_may_publish() -> None:
+    async with house() as built:
+        gone, keeper = [await built.client() for _ in range(2)]
+        built.on_close = lambda _subscriber: built.fanout.publish(message(2))
+        gone.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, fanout_module.RESET_ON_CLOSE)
+        gone.close()  # the send meets a connection that was reset
+        built.fanout.publish(message(1))
+        assert numbers(await keeper.messages(3)) == [1, 2]
+        built.fanout.publish(message(3))
+        assert numbers([await keeper.message()]) == [3]
 
 
 async def test_publishing_to_nobody_does_nothing() -> None:

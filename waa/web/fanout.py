@@ -405,10 +405,10 @@ class Fanout:
         self._send_some()
         if self._position >= len(self._targets):
             self._frame, self._targets, self._position = b"", [], 0
-        if self.is_busy:
-            self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
-        else:
+        if not self.is_busy:
             self._settle()
+        elif self._turn is None:  # a close callback that published has asked for it already
+            self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
 
     def _begin(self) -> None:
         """Join what waits into one frame, and fix who gets it: nobody who comes while it is sent."""
@@ -425,7 +425,7 @@ class Fanout:
             if missing and late.pop(subscriber, None) is not None:
                 subscriber.is_late = False
                 subscriber.refresh()
-                subscriber.deliver(sse.chunk(b"".join(missing)))
+                subscriber.deliver(self._frame if since <= first else sse.chunk(b"".join(missing)))
 
     def _take(self) -> list[bytes]:
         payloads = [self._queue.popleft()]
