@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from paramiko import Channel
+from paramiko import Channel, SSHException
 
 from waa.demo.process import Child, Guard
 
+_GONE = (OSError, EOFError, SSHException)  # what the library raises on a channel whose other side is gone
 _CHUNK_BYTES = 32768
 _ANSWER_WAIT_S = 1.0  # a client that wants no answer to its request never sets the event
 _SETTLE_S = 0.25  # output that follows the process's end is sent before its exit status, if it comes this soon
@@ -84,7 +85,7 @@ class Command:
         for output in outputs:
             output.join(_SETTLE_S)
         if status >= 0 and not self._channel.closed:  # ended by a signal: no status, the client sees -1
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*_GONE):
                 self._channel.send_exit_status(status)
         for output in outputs:
             output.join()  # a child left behind may still write; the channel's end frees us
@@ -94,7 +95,7 @@ class Command:
     def _feed(self, child: Child, stdin: IO[bytes], outputs: list[threading.Thread]) -> None:
         """Standard input until its end, then wait for the channel's end and end what still runs."""
         is_open = True
-        while chunk := self._channel.recv(_CHUNK_BYTES):
+        while chunk := self._receive():
             while is_open and chunk:
                 try:
                     chunk = chunk[os.write(stdin.fileno(), chunk) :]
@@ -117,17 +118,23 @@ class Command:
         try:
             while chunk := os.read(source, _CHUNK_BYTES):
                 send(chunk)
-        except OSError:
+        except _GONE:
             return  # the channel is closed; the feeder ends the process
 
+    def _receive(self) -> bytes:
+        try:
+            return self._channel.recv(_CHUNK_BYTES)
+        except _GONE:
+            return b""
+
     def _say(self, text: bytes) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*_GONE):
             self._channel.sendall_stderr(text)
 
     def _finish(self, status: int | None) -> None:
         # A close that overtakes the answer to the request would look like a refusal to the client.
         self.answered.wait(_ANSWER_WAIT_S)
-        with contextlib.suppress(OSError, EOFError):
+        with contextlib.suppress(*_GONE):
             if status is not None:
                 self._channel.send_exit_status(status)
             self._channel.close()

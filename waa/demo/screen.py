@@ -50,6 +50,7 @@ class Scene:
     clock: str = "9:41"
 
 
+@functools.lru_cache(maxsize=4)
 def draw(scene: Scene) -> bytes:
     """The PNG of a scene; the same scene gives the same bytes."""
     canvas = Canvas(WIDTH, HEIGHT, _PALETTE)

@@ -9,11 +9,12 @@ while read -r sign pid; do
     esac
 done
 exec 2>/dev/null
-for pid in $live; do kill -KILL -- "-$pid"; done
+for pid in $live; do kill -9 "-$pid"; done # no "--": not every shell's kill knows it
 for _ in 1 2 3 4 5; do
-    found=$(grep -lF -- "$1" /proc/[0-9]*/environ) || break
+    found=$(grep -lF -e "$1" /proc/[0-9]*/environ) # its status also tells of files that went away meanwhile
+    [ -n "$found" ] || break
     for file in $found; do
         pid=${file#/proc/}
-        kill -KILL "${pid%/environ}"
+        kill -9 "${pid%/environ}"
     done
 done
