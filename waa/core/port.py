@@ -105,6 +105,9 @@ class Watch(Protocol):
     async def read_result(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool) -> bytes | None:
         """The newest ``<domain>/<task_id>/result.txt`` below the roots, None where there is none. Raises LinkError."""
 
+    async def read_screenshot(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool) -> bytes | None:
+        """The newest screenshot of a task below the roots, a whole PNG; None where there is none. Raises LinkError."""
+
 
 class WatchMaker(Protocol):
     """Makes the watch of one VM; the callbacks come on the loop's thread."""

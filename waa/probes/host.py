@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from math import ceil
+from typing import NamedTuple
 
 from waa.core.error import Failure, LinkError
 from waa.core.observation import LogFound, LogKind, LogSource, StatusSeen
@@ -31,6 +32,18 @@ SLOW_LOOKS = 5
 
 MAX_COMPLAINT_BYTES = 2000
 RESULT_TIMEOUT_S = 15.0
+MAX_SCREENSHOT_BYTES = 8 * 1024 * 1024
+"""A full-screen PNG is one to three megabytes."""
+
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+PNG_END = b"IEND\xaeB`\x82"
+
+
+class _Places(NamedTuple):
+    """Where to look for a task's files, and the words of the command to look by."""
+
+    folders: tuple[str, ...]
+    prefix: tuple[str, ...]
 
 
 class HostWatch:
@@ -135,18 +148,39 @@ class HostWatch:
     async def read_result(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool) -> bytes | None:
         """The newest ``<domain>/<task_id>/result.txt`` at any depth below the roots (absolute folders), on the host or
         inside the container; at most 4096 bytes, None where there is none. Raises LinkError."""
-        folders = [root for root in roots if root.startswith("/") and "\0" not in root]
+        places = self._places(domain, task_id, roots, inner=inner)
+        if places is None:
+            return None
+        command = script.result_command(domain=domain, task_id=task_id, roots=places.folders, prefix=places.prefix)
+        return await self._read_newest(command, max_bytes=16_384, inner=inner)
+
+    async def read_screenshot(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool) -> bytes | None:
+        """The newest screenshot (PNG) of a task below the roots; None where there is none, or none that is whole and of at
+        most MAX_SCREENSHOT_BYTES. Raises LinkError."""
+        places = self._places(domain, task_id, roots, inner=inner)
+        if places is None:
+            return None
+        command = script.screenshot_command(
+            domain=domain, task_id=task_id, roots=places.folders, max_bytes=MAX_SCREENSHOT_BYTES, prefix=places.prefix
+        )
+        data = await self._read_newest(command, max_bytes=MAX_SCREENSHOT_BYTES + 1, inner=inner)
+        is_whole = data is not None and data.startswith(PNG_HEAD) and data.endswith(PNG_END)
+        return data if is_whole else None
+
+    def _places(self, domain: str, task_id: str, roots: Sequence[str], *, inner: bool) -> "_Places | None":
+        folders = tuple(root for root in roots if root.startswith("/") and "\0" not in root)
         if not folders or not _is_name(domain) or not _is_name(task_id):
             return None
-        prefix = (self._spec.engine, "exec", self._spec.container) if inner else ()
-        command = script.result_command(domain=domain, task_id=task_id, roots=folders, prefix=prefix)
-        result = await self._link.run(command, timeout_s=RESULT_TIMEOUT_S, max_bytes=16_384)
+        return _Places(folders, (self._spec.engine, "exec", self._spec.container) if inner else ())
+
+    async def _read_newest(self, command: str, *, max_bytes: int, inner: bool) -> bytes | None:
+        result = await self._link.run(command, timeout_s=RESULT_TIMEOUT_S, max_bytes=max_bytes)
         if result.exit_status != 0:
             said = result.stderr.decode(errors="replace").strip()[-500:]
             raise LinkError(
                 engine_failure(result.exit_status, said, self._spec.engine)
                 if inner
-                else Failure(reason=Reason.COMMAND, message=f"the search for result.txt failed ({result.exit_status}): {said}")
+                else Failure(reason=Reason.COMMAND, message=f"the search in the result folder failed ({result.exit_status}): {said}")
             )
         return result.stdout[1:] if result.stdout.startswith(b"=") else None
 

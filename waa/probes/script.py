@@ -467,11 +467,11 @@ die
 """
 )
 
-_RESULT = (
-    "export LC_ALL=C; want=$1; shift; "
-    'find "$@" -maxdepth 12 -type f -path "$want" -exec /bin/sh -c '
-    '\'for file; do if [ -z "$new" ] || [ "$file" -nt "$new" ]; then new=$file; fi; done; printf =; head -c 4096 -- "$new"\' "$0" {} + '
-    "2>/dev/null; exit 0"
+_NEWEST = (
+    "export LC_ALL=C; one=$1 two=$2 cap=$3; shift 3; "
+    'find "$@" -maxdepth 12 -type f \\( -path "$one" -o -path "$two" \\) -exec /bin/sh -c '
+    '\'cap=$1; shift; for file; do if [ -z "$new" ] || [ "$file" -nt "$new" ]; then new=$file; fi; done; '
+    'printf =; head -c "$cap" -- "$new"\' "$0" "$cap" {} + 2>/dev/null; exit 0'
 )
 
 
@@ -513,7 +513,17 @@ def container_log_input(spec: VmSpec, *, nonce: str, identity: str, offset: int,
 def result_command(*, domain: str, task_id: str, roots: Iterable[str], prefix: Iterable[str] = ()) -> str:
     """The command that prints ``=`` and the newest ``*/<domain>/<task_id>/result.txt`` below ``roots``, or nothing."""
     pattern = f"*/{_literal(domain)}/{_literal(task_id)}/result.txt"
-    return "exec " + shlex.join([*prefix, "/bin/sh", "-c", _RESULT, MARK, pattern, *roots])
+    return "exec " + shlex.join([*prefix, "/bin/sh", "-c", _NEWEST, MARK, pattern, pattern, "4096", *roots])
+
+
+def screenshot_command(*, domain: str, task_id: str, roots: Iterable[str], max_bytes: int, prefix: Iterable[str] = ()) -> str:
+    """The command that prints ``=`` and the newest screenshot of a task below ``roots``, cut at ``max_bytes``, or nothing.
+
+    WAA names them ``screenshot-step_*``, OSWorld ``step_*``.
+    """
+    folder = f"*/{_literal(domain)}/{_literal(task_id)}"
+    patterns = (f"{folder}/screenshot*.png", f"{folder}/step_*.png")
+    return "exec " + shlex.join([*prefix, "/bin/sh", "-c", _NEWEST, MARK, *patterns, str(max_bytes), *roots])
 
 
 def probe_url(spec: VmSpec) -> str:

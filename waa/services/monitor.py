@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from waa.core.entity import RunId, Task
-from waa.core.error import Failure, LinkError
+from waa.core.error import Failure, LinkError, NotFound
 from waa.core.event import Event, EventType
 from waa.core.logs.fact import AnyFact
 from waa.core.logs.files import read_score
@@ -140,6 +140,16 @@ class Monitor:
         if prober is not None:
             prober.wake.set()
 
+    async def screenshot(self, name: str) -> bytes | None:
+        """The last screenshot (PNG) that the benchmark on a VM took; asked of the VM once per step however many look.
+
+        None where there is none. Raises NotFound for an unknown VM; an unreachable one gives what was seen last.
+        """
+        prober = self._probers.get(name)
+        if prober is None:
+            raise NotFound(f"There is no VM named {name!r}")
+        return await prober.screenshot()
+
     async def close(self) -> None:
         """End all probers. May be called twice."""
         if self._stop_listening is not None:
@@ -183,6 +193,10 @@ class _Prober:
         self._tools = tools
         self._recorder = tools.recorder
         self._clock = tools.clock
+        self._watch: Watch | None = None
+        self._screenshot: bytes | None = None
+        self._screenshot_of = ""
+        self._screenshot_lock = asyncio.Lock()
 
     async def run(self) -> None:
         attempt = 0
@@ -211,9 +225,37 @@ class _Prober:
             watch = self._tools.make_watch(
                 link, self.spec, on_status=session.take_status, on_alive=session.take_alive, on_logs=session.take_logs
             )
+            self._watch = watch
             return await session.run(watch, self._settle)
         finally:
+            self._watch = None
             await link.close()
+
+    async def screenshot(self) -> bytes | None:
+        async with self._screenshot_lock:
+            task = self._pictured_task()
+            if task is None or self._watch is None:
+                return self._screenshot
+            moment = f"{task.run_id} {task.key} {task.step} {task.is_over}"
+            if moment != self._screenshot_of:
+                run = self._recorder.state.runs[task.run_id]
+                inner = run.log.kind is not LogKind.FILE
+                roots = result_roots(self.spec, run.arguments, inner=inner)
+                try:
+                    found = await self._watch.read_screenshot(domain=task.domain, task_id=task.task_id, roots=roots, inner=inner)
+                except LinkError as error:
+                    log.debug("screenshot not read vm=%s reason=%s", self.spec.name, error)
+                    return self._screenshot
+                if found is not None:
+                    self._screenshot, self._screenshot_of = found, moment
+            return self._screenshot
+
+    def _pictured_task(self) -> Task | None:
+        """The task that took the newest screenshot."""
+        for run in self._recorder.state.runs_of(self.spec.name)[:1]:
+            begun = (task for task in self._recorder.state.tasks[run.run_id].values() if task.step)
+            return max(begun, key=lambda task: task.changed_at, default=None)
+        return None
 
     async def _settle(self, watch: Watch) -> None:
         """Look for the exact scores of tasks that ended; the log only has them rounded."""

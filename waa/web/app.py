@@ -19,6 +19,7 @@ ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (rf"/vms/{NAME}", pages.VmPageHandler),
     (rf"/vms/{NAME}/remove", pages.VmRemoveHandler),
     (rf"/vms/{NAME}/retry", pages.VmRetryHandler),
+    (rf"/vms/{NAME}/screenshot", pages.ScreenshotHandler),
     (r"/runs", pages.RunListPageHandler),
     (rf"/runs/{RUN_ID}", pages.RunPageHandler),
     (r"/fragments/([a-z-]{1,40})", pages.FragmentHandler),

@@ -108,6 +108,17 @@ class VmRetryHandler(PageHandler):
         self.redirect(f"/vms/{name}", status=HTTPStatus.SEE_OTHER)
 
 
+class ScreenshotHandler(BaseHandler):
+    """``GET /vms/<name>/screenshot``: the last screenshot that the benchmark took, fetched when somebody looks."""
+
+    async def get(self, name: str) -> None:
+        picture = await self.deps.monitor.screenshot(name)
+        if picture is None:
+            raise NotFound(f"{name} has taken no screenshot yet")
+        self.set_header("Content-Type", "image/png")
+        self.write(picture)
+
+
 class FragmentHandler(BaseHandler):
     """``GET /fragments/<panel>[?vm=|run=]``: the bytes that the stream swaps in (A23)."""
 
