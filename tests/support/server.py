@@ -18,15 +18,19 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 Value = TypeVar("Value")
 
 
-def wait_for(look: Callable[[], Value | None], *, within_s: float = 30.0, what: str = "") -> Value:
-    """The first result that is not None or False. Raises AssertionError after a time that only bounds the test."""
+def wait_for(
+    look: Callable[[], Value | None], *, within_s: float = 30.0, what: str = "", hint: Callable[[], object] | None = None
+) -> Value:
+    """The first result that is not None or False. Raises AssertionError after a time that only bounds the test; ``hint``
+    then tells what there was instead."""
     deadline = time.monotonic() + within_s
     pause = threading.Event()
     while True:
         value = look()
         if value is not None and value is not False:
             return value
-        assert time.monotonic() < deadline, f"did not happen within {within_s} s: {what or look}"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not happen within {within_s} s: {what or look}" + (f"; {hint()}" if hint is not None else ""))
         pause.wait(0.02)
 
 

@@ -1,0 +1,1 @@
+"""The whole product against a real sshd and a real container."""
