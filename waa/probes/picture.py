@@ -154,7 +154,8 @@ class Picture:
         name, _, rest = line.partition(" ")
         code, _, body = rest.partition(" ")
         if name == "end":
-            self._inner_due_s = now_s + INNER_RETRY_S if self._may_run else None
+            if self._may_run:  # it may end again and again: the first end counts
+                self._inner_due_s = min(now_s + INNER_RETRY_S, now_s + INNER_SILENCE_S if self._inner_due_s is None else self._inner_due_s)
         elif name in ("hello", "beat", "runner", "logs", "probe", "page") and code.isdigit():
             self._complaint = ""
             if self._may_run:
