@@ -85,6 +85,18 @@ async def test_a_long_command_talks_both_ways_and_ends_once(opener: LinkOpener, 
     await opener.close()
 
 
+async def test_much_input_arrives_whole(opener: LinkOpener, spec: VmSpec) -> None:
+    link = await opener.open(spec)
+    recorder = Recorder()
+    process = await recorder.start(link, "sleep 0.1; head -c 900000 | wc -c")
+    for _ in range(9):
+        process.write(bytes(100_000))
+    await eventually(lambda: recorder.ends == [0], "the end")
+    assert int(recorder.out) == 900_000
+    await link.close()
+    await opener.close()
+
+
 async def test_a_signal_ends_a_command_with_minus_one(opener: LinkOpener, spec: VmSpec) -> None:
     link = await opener.open(spec)
     recorder = Recorder()

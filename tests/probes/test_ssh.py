@@ -308,12 +308,21 @@ async def test_a_server_that_stops_answering_ends_the_link_at_the_next_command(s
     with Sshd(tmp_path / "sshd") as server:
         server.authorize(public_key(Path(spec.ssh_key or "")))
         own = replace(spec, ssh_port=server.port, known_hosts=str(server.known_hosts))
-        async with opened(own, tmp_path, limits=Limits(handshake_s=3.0, deadline_s=5.0)) as link:
+        async with opened(own, tmp_path, limits=Limits(handshake_s=1.5, deadline_s=4.0)) as link:
             server.freeze()
             with pytest.raises(LinkError) as caught:
                 await link.run("true", timeout_s=20)
             assert caught.value.failure.reason is Reason.TIMEOUT
             assert (await asyncio.wait_for(link.wait_closed(), 15)).failure.reason is Reason.TIMEOUT
+
+
+async def test_a_command_that_takes_no_input_ends_the_link_rather_than_fill_the_memory(spec: VmSpec, tmp_path: Path) -> None:
+    async with opened(spec, tmp_path) as link:
+        process = await Recorder().start(link, "sleep 8")
+        for _ in range(50):
+            process.write(bytes(100_000))
+            await asyncio.sleep(0)
+        assert (await asyncio.wait_for(link.wait_closed(), 15)).failure.reason is Reason.TIMEOUT
 
 
 async def test_a_stopped_server_is_a_timeout(spec: VmSpec, tmp_path: Path) -> None:

@@ -40,8 +40,10 @@ Value = TypeVar("Value")
 
 READ_BYTES = 32768
 """As much as one packet brings."""
-MAX_UNSENT_BYTES = 65536
-"""A command that takes no input for so long hangs."""
+SEND_BYTES = 8192
+"""Fits into any socket that says it has room, so that sending does not wait."""
+MAX_UNSENT_BYTES = 1_000_000
+"""A command that leaves so much input (and the window of 2 MB) unread hangs."""
 BUSY_S = 0.02
 """How soon to try again what would block: a full socket, an exchange of new keys."""
 CLOSE_S = 3.0
@@ -234,6 +236,10 @@ class SshLink:
         """Note bytes that were read."""
         self._allowance -= count
 
+    def is_free(self) -> bool:
+        """Whether a packet can be sent now without waiting."""
+        return self._line.is_free()
+
     def when_free(self, act: Callable[[], None]) -> None:
         """Do what sends a packet when that will not block; never, if the connection ends before."""
         if self._end.done() or not self._wire.is_active():
@@ -388,11 +394,11 @@ class SshProcess:
 
     def _send(self) -> None:
         while self._unsent and not self._over and not self._channel.closed:
-            if not self._channel.send_ready():
+            if not self._link.is_free() or not self._channel.send_ready():
                 self._loop.call_later(BUSY_S, self._flush)
                 return
             try:
-                sent = self._channel.send(bytes(self._unsent[:READ_BYTES]))
+                sent = self._channel.send(bytes(self._unsent[:SEND_BYTES]))
             except OSError:
                 if self._channel.closed:  # the command has just ended
                     break
@@ -421,9 +427,9 @@ class _Line:
             self.proxy.close()
 
     async def close(self) -> None:
-        """Abort, and wait for the threads."""
+        """Abort, and wait for the threads and the process."""
         self.abort()
-        ends = {wire.ended for wire in self._started()}
+        ends = {wire.ended for wire in self._started()} | ({self.proxy.gone} if self.proxy else set())
         if ends:
             await asyncio.wait(ends, timeout=CLOSE_S)
 

@@ -19,6 +19,8 @@ HEAD_START_S = 0.25
 """What one address gets before the next is tried beside it (RFC 8305)."""
 LOOK_AGAIN_S = 0.05
 """How soon to look whether a half banner has become whole."""
+REAP_S = 0.01
+"""How soon to look whether a killed process is gone."""
 MAX_PREAMBLE_BYTES = 8192
 MAX_STDERR_BYTES = 2000
 
@@ -70,7 +72,7 @@ async def wait_for_banner(sock: socket.socket, hop: Hop, limits: Limits) -> None
 
 
 class ProxyProcess:
-    """A running ``ProxyCommand``. ``sock`` is our end of its standard input and output."""
+    """A running ``ProxyCommand``. ``sock`` is our end of its standard input and output. ``gone`` is done soon after ``close``."""
 
     def __init__(self, command: str) -> None:
         """Start it by ``/bin/sh``. Raises OSError."""
@@ -92,6 +94,7 @@ class ProxyProcess:
             os.close(errors)
         self.sock.setblocking(False)
         self._closed = False
+        self.gone: asyncio.Future[None] = self._loop.create_future()
         self._loop.add_reader(self._errors, self._listen)
 
     @property
@@ -112,8 +115,10 @@ class ProxyProcess:
         self._reap()
 
     def _reap(self) -> None:
-        if self._process.poll() is None and not self._loop.is_closed():
-            self._loop.call_later(LOOK_AGAIN_S, self._reap)
+        if self._process.poll() is None:
+            self._loop.call_later(REAP_S, self._reap)
+        elif not self.gone.done():
+            self.gone.set_result(None)
 
     def _listen(self) -> None:
         if not self._hear():

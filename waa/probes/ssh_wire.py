@@ -68,6 +68,7 @@ class Wire(Transport):
 
     def __init__(self, sock: socket.socket | Channel, hop: Hop, limits: Limits) -> None:
         super().__init__(sock, disabled_algorithms=WEAK)
+        self.name = f"ssh {hop.host}"
         self.hop = hop
         self.farewell = ""
         self.banner_timeout = self.handshake_timeout = self.auth_timeout = self.channel_timeout = limits.handshake_s
