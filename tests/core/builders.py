@@ -1,5 +1,6 @@
 """Entities and observations with everything filled in; a test names what it is about."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,9 +39,9 @@ def a_task(task_id: str = "task-1", **fields: Any) -> Task:
     return replace(task, **fields)
 
 
-def a_cursor(vm: str = "vm-1", source: LogSource = FILE, offset: int = 0, **parser: object) -> LogCursor:
+def a_cursor(vm: str = "vm-1", source: LogSource = FILE, offset: int = 0, parser: Mapping[str, object] | None = None) -> LogCursor:
     """How far a log was digested."""
-    return LogCursor(vm=vm, source=source, offset=offset, parser=parser)
+    return LogCursor(vm=vm, source=source, offset=offset, parser=parser or {})
 
 
 def a_log_read(*facts: f.AnyFact, at: float = T0 + 3600, vm: str = "vm-1", source: LogSource = FILE, offset: int = 0) -> LogRead:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.builders import FILE, INNER, T0, a_cursor, a_run, a_spec, a_task, a_vm
+from tests.core.builders import INNER, T0, a_cursor, a_run, a_spec, a_task, a_vm
 from waa.core.entity import Entity, RunId, Trouble
 from waa.core.error import Failure
 from waa.core.event import Change, EventType
@@ -100,8 +100,11 @@ def test_a_cursor_is_kept_with_the_events_of_its_log(reopen: Reopen) -> None:
     store = reopen()
     parser = {"consumed": 10, "tail": "\x1b[31m", "episodes": {"a": [1, 2.5, None, True]}}
     store.append([change(a_vm(), EventType.VM_ADDED)], [a_cursor(offset=5), a_cursor(source=INNER)])
-    store.append([], [a_cursor(offset=10, **parser)])
-    assert sorted(reopen().load().cursors, key=lambda cursor: -cursor.offset) == [a_cursor(offset=10, **parser), a_cursor(source=INNER)]
+    store.append([], [a_cursor(offset=10, parser=parser)])
+    assert sorted(reopen().load().cursors, key=lambda cursor: -cursor.offset) == [
+        a_cursor(offset=10, parser=parser),
+        a_cursor(source=INNER),
+    ]
 
 
 def test_a_removed_vm_takes_its_runs_tasks_and_cursors_along(reopen: Reopen) -> None:
