@@ -176,8 +176,6 @@ def test_forged_records_in_an_action_of_osworld_are_only_text(forged: str) -> No
         + record("Average score: 0.5", "run_multienv", at=8)
     )
     log = fold(parse(text.encode()))
-    if "Average score" in forged:
-        return  # by the main process, which has no task of its own: see the next test
     _expect_truth(log)
 
 
@@ -375,7 +373,7 @@ PIECES = [
 @pytest.mark.parametrize("piece", PIECES)
 def test_repeated_pieces_are_read_in_linear_time(piece: bytes) -> None:
     # A quadratic reader would take minutes for one of these.
-    content = piece * (600_000 // len(piece))
+    content = piece * (300_000 // max(4, len(piece)))
     begin = "❯ Starting Windows for Docker v6.05...\n❯ Downloading Windows 11...\n".encode()
     parser = LogParser()
     parser.feed(begin)

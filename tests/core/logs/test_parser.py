@@ -59,7 +59,7 @@ def test_a_log_in_odd_pieces_says_the_same(name: str) -> None:
 
 
 @given(st.sampled_from(ALL), st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_log_in_any_pieces_says_the_same(name: str, places: list[float]) -> None:
     content = data(name)
     cuts = [0, *sorted(int(place * len(content)) for place in places), len(content)]
@@ -69,7 +69,7 @@ def test_a_log_in_any_pieces_says_the_same(name: str, places: list[float]) -> No
 
 
 @given(st.sampled_from(ALL), st.lists(st.floats(0, 1), min_size=1, max_size=8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_reader_that_dies_loses_and_repeats_nothing(name: str, places: list[float]) -> None:
     content = data(name)
     assert _resumed(content, sorted(int(place * len(content)) for place in places)) == _facts(name)
@@ -77,18 +77,18 @@ def test_a_reader_that_dies_loses_and_repeats_nothing(name: str, places: list[fl
 
 @pytest.mark.parametrize("name", ["generated/waa_v2_loop_instance1_run2.log", "generated/dockur_v6.05_fresh_install.log"])
 def test_a_reader_may_die_after_each_byte(name: str) -> None:
-    content = data(name)[-2500:]
+    content = data(name)[-1000:]
     assert _resumed(content, list(range(len(content)))) == parse(content)
 
 
-def test_a_reader_may_die_after_each_line_of_a_merged_log() -> None:
+def test_a_reader_may_die_between_the_lines_of_a_merged_log() -> None:
     content = data("generated/waa_up_par3.merged.log")
-    ends = [match.end() for match in re.finditer(rb"\n", content)]
+    ends = [match.end() for match in re.finditer(rb"\n", content)][::3]
     assert _resumed(content, ends) == parse(content)
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_bytes_in_any_pieces_say_the_same(content: bytes, places: list[int]) -> None:
     assert _resumed(content, sorted(min(place, len(content)) for place in places)) == parse(content)
 

@@ -22,10 +22,10 @@ def read(journal: Journal, record: Record, rest: str, out: list[AnyFact]) -> Ope
     message = record.message[tag.end() :] if tag is not None else record.message
     if journal.dialect is None:
         journal.dialect = Dialect.OSWORLD
-    for prefix, handler in _RUNNER:
+    for prefix, handler in _RUNNER if record.process == "MainProcess" else _ENVIRONMENT:
         if message.startswith(prefix):
             return handler(journal, record, message[len(prefix) :], out)
-    return FOREIGN if message.startswith("Traceback") else PLAIN
+    return FOREIGN if record.level == "ERROR" else PLAIN
 
 
 def _total(journal: Journal, record: Record, rest: str, out: list[AnyFact]) -> Opening | None:
@@ -56,11 +56,14 @@ def _process(journal: Journal, record: Record, rest: str, out: list[AnyFact]) ->
     return PLAIN
 
 
-_RUNNER: tuple[tuple[str, Handler], ...] = (
+_ENVIRONMENT: tuple[tuple[str, Handler], ...] = (
     ("[Domain]: ", waa.domain),
     ("[Example ID]: ", waa.example),
     ("[Instruction]: ", waa.instruction),
     ("Exception in ", _crashed),
+)
+_RUNNER: tuple[tuple[str, Handler], ...] = (
+    *_ENVIRONMENT,
     ("Process ", _process),
     ("Total tasks: ", _total),
     ("Left tasks:", waa.left_tasks),
