@@ -81,7 +81,8 @@ def _about_work(event: Event) -> bool:
 
 
 def _about_runs(event: Event) -> bool:
-    return isinstance(event.entity, Run | Task) or event.type in (EventType.VM_ADDED, EventType.VM_REMOVED)
+    comings = (EventType.VM_ADDED, EventType.VM_REMOVED, EventType.VM_CONNECTED, EventType.VM_DISCONNECTED)
+    return isinstance(event.entity, Run | Task) or event.type in comings
 
 
 def _about_vms(event: Event) -> bool:

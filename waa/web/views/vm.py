@@ -357,10 +357,8 @@ def _data(vm: Vm) -> list[Datum]:
         memory = f"{machine.memory_used_percent:.0f} % used" if machine.memory_used_percent is not None else ""
         clock = f"{machine.clock_skew_s:+.0f} s from ours" if machine.clock_skew_s is not None else ""
     data += [_datum("Disk", vm.machine, disk), _datum("Memory", vm.machine, memory), _datum("Clock", vm.machine, clock)]
-    booted = Datum(name="Booted", value="yes" if machine is not None and machine.booted_at is not None else "")
-    if machine is not None and machine.booted_at is not None:
-        booted = Datum(name="Booted", value="the machine", since_at=machine.booted_at)
-    data.append(booted)
+    booted_at = machine.booted_at if machine is not None else None
+    data.append(Datum(name="Machine", value="booted" if booted_at is not None else "", since_at=booted_at))
     stage = f"{vm.boot.stage.value}: {vm.boot.detail}".rstrip(": ") if vm.boot.stage is not None else ""
     data.append(Datum(name="Set-up stage", value=stage, since_at=vm.boot.stage_at))
     sides = {LogSide.AUTO: "host or container", LogSide.HOST: "host", LogSide.CONTAINER: "container"}
