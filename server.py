@@ -14,8 +14,6 @@ from pathlib import Path
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from waa.services.recorder import Recorder
-from waa.services.supervise import Supervisor
 
 from waa import __version__
 from waa.clock import Clock, system_clock
@@ -28,11 +26,16 @@ from waa.core.spec import Origin
 from waa.core.state import current_run
 from waa.core.transition import Rules
 from waa.demo.vm import DemoVm
+from waa.probes.files import read_live_files
 from waa.probes.host import HostWatch
 from waa.probes.local import LocalOpener
 from waa.probes.opener import Opener
 from waa.probes.ssh import SshOpener
+from waa.services.live_files import NAME as LIVE_FILES_NAME
+from waa.services.live_files import LiveFiles
 from waa.services.monitor import Monitor
+from waa.services.recorder import Recorder
+from waa.services.supervise import Supervisor
 from waa.store.sql import SqlStore
 from waa.web.app import MAX_BODY_BYTES, make_app
 from waa.web.deps import Deps, WebSettings
@@ -83,7 +86,7 @@ class Demo:
 
     async def start(self) -> None:
         """Play, where the configuration asks for it or names nothing else."""
-        is_alone = not any(vm.spec.origin is not Origin.DEMO for vm in self._recorder.state.vms.values())
+        is_alone = not self._config.live_files and not any(vm.spec.origin is not Origin.DEMO for vm in self._recorder.state.vms.values())
         if self._config.demo is Switch.OFF or (self._config.demo is Switch.AUTO and not is_alone):
             return
         self._vm = DemoVm(folder=self._config.data / "demo", speed=self._config.demo_speed)
@@ -142,6 +145,9 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         await _name_vms(config, recorder, clock)
         monitor.start()
         await demo.start()
+        live_files = _live_files(config, recorder, monitor, clock)
+        if live_files is not None:
+            supervisor.start("live files", live_files.run)
         supervisor.start("prune", functools.partial(_prune, config, recorder, clock))
 
         limits = _limits(config)
@@ -188,6 +194,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
             renderer=renderer,
             look=look,
             clock=clock,
+            file_progress=lambda: live_files.progress if live_files is not None else None,
         )
         server = HTTPServer(
             make_app(deps, ROOT / "static"), max_body_size=MAX_BODY_BYTES, max_header_size=32 * 1024, idle_connection_timeout=75
@@ -201,7 +208,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
 
 async def _name_vms(config: Config, recorder: Recorder, clock: Clock) -> None:
     """What the file says now counts: VMs that it no longer names go, as does the demo of an earlier start."""
-    named = {spec.name for spec in config.vms}
+    named = {spec.name for spec in config.vms} | ({LIVE_FILES_NAME} if config.live_files else set())
     for vm in list(recorder.state.vms.values()):
         if vm.spec.origin is not Origin.API and vm.name not in named:
             await recorder.record(VmForgotten(vm=vm.name, at=clock()), wait=True)
@@ -213,6 +220,14 @@ async def _prune(config: Config, recorder: Recorder, clock: Clock) -> None:
     while True:
         await recorder.prune(max_events=config.max_events, runs_before=clock() - config.keep_runs_days * DAY_S)
         await asyncio.sleep(PRUNE_EVERY_S)
+
+
+def _live_files(config: Config, recorder: Recorder, monitor: Monitor, clock: Clock) -> LiveFiles | None:
+    if not config.live_files:
+        return None
+    folder = Path(config.live_files).expanduser().absolute()
+    read = functools.partial(read_live_files, folder)
+    return LiveFiles(folder=str(folder), recorder=recorder, read=read, clock=clock, seen_at=monitor.seen_at)
 
 
 def _limits(config: Config) -> Limits:

@@ -84,4 +84,7 @@ def _boot_detail(vm: Vm) -> str:
     if boot.error:
         return boot.error
     page = vm.setup_page.value.text if vm.setup_page.value is not None else ""
+    words = {BootStage.INSTALLING: "Windows installs itself from the medium", BootStage.WINDOWS: "Windows starts from its disk"}
+    if boot.stage in words:
+        return f"{words[boot.stage]}; the guest does not answer yet"
     return page or boot.detail or "the container runs, the guest does not answer yet"

@@ -31,6 +31,7 @@ class Origin(StrEnum):
     CONFIG = "config"
     API = "api"
     DEMO = "demo"
+    FILES = "files"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ from waa.core.observation import (
     VmNamed,
 )
 from waa.core.port import LinkOpener, LogFollower, Watch, WatchMaker
-from waa.core.spec import VmSpec
+from waa.core.spec import Origin, VmSpec
 from waa.core.status import ContainerStatus, Reason, TaskStatus
 from waa.services.recorder import Recorder
 from waa.services.supervise import Supervisor
@@ -117,7 +117,8 @@ class Monitor:
         for vm in self._recorder.state.vms.values():
             if vm.seen_at is not None:
                 self.seen_at[vm.name] = vm.seen_at
-            self._begin(vm.spec)
+            if vm.spec.origin is not Origin.FILES:
+                self._begin(vm.spec)
 
     async def name(self, spec: VmSpec) -> None:
         """Add a VM, or replace what is said about it; it is watched from now on."""

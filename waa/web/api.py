@@ -6,6 +6,7 @@ from waa.core.codec import decode, spec_from
 from waa.core.entity import Run, RunId, Vm
 from waa.core.error import Conflict, Invalid, NotFound
 from waa.core.spec import Origin, VmSpec
+from waa.core.status import RunStatus
 from waa.web import wire
 from waa.web.base import BaseHandler
 
@@ -54,10 +55,15 @@ class BenchmarkLiveHandler(ApiHandler):
 
 
 class BenchmarkProgressHandler(ApiHandler):
-    """``GET /api/benchmark-progress``: the newest run in the shape of ``benchmark_progress.json``."""
+    """``GET /api/benchmark-progress``: the newest run in the shape of ``benchmark_progress.json``, or that file itself
+    where one is watched and no run is under way."""
 
     def get(self) -> None:
-        self.write_json(wire.progress_file_payload(self.deps.recorder.state, self.chosen_run()))
+        run, file = self.chosen_run(), self.deps.file_progress()
+        if file is not None and (run is None or run.status is not RunStatus.RUNNING):
+            self.write_json(file)
+        else:
+            self.write_json(wire.progress_file_payload(self.deps.recorder.state, run))
 
 
 class CurrentRunHandler(ApiHandler):

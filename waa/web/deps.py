@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from waa.core.logs.files import LiveProgress
 from waa.hub.hub import Hub
 from waa.services.monitor import Monitor
 from waa.services.recorder import Recorder
@@ -43,3 +44,4 @@ class Deps:
     renderer: Renderer
     look: Callable[[], Look]
     clock: Callable[[], float]
+    file_progress: Callable[[], LiveProgress | None]
