@@ -44,7 +44,7 @@ MIN_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 30.0
 MAX_BUFFER_BYTES = 512 * 1024
 """Log bytes of one log that wait to be parsed; beyond it the machine is pushed back."""
-SLICE_BYTES = 128 * 1024
+SLICE_BYTES = 64 * 1024
 """Log bytes parsed in one turn of the loop: some milliseconds."""
 TAIL_BYTES = 64 * 1024
 """Already digested log text that is read again after a restart, for the live tail only."""
