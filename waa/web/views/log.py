@@ -1,7 +1,7 @@
 """The end of a VM's live log."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from waa.web.terminal import LogLine
 from waa.web.view import Look, Sign, View, sign_of
@@ -10,12 +10,12 @@ from waa.web.views.run import need_vm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogTail(View):
-    """Lines, oldest first."""
+    """Lines, oldest first. The whole list is not sent again for a mere sign of life."""
 
     vm: str
     lines: Sequence[LogLine]
     path: str
-    sign: Sign
+    sign: Sign = field(compare=False)
 
 
 def log_tail(look: Look, name: str | None) -> LogTail:
