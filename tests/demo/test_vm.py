@@ -124,6 +124,7 @@ def test_stop_leaves_no_process_thread_or_descriptor(tmp_path: Path) -> None:
             sleeping = channel_of(client, "setsid sleep 600 & sleep 600; wait")
             with client.open_sftp() as files:
                 files.listdir("/")
+            wait_for(Path(spec.log_path).exists, what="the run log")
             log = channel_of(client, f"tail -F {spec.log_path} 2>/dev/null")
             read_line(log)
             if round_number == 0:

@@ -1,9 +1,9 @@
 """A picture with a palette, and its PNG bytes, by the standard library alone."""
 
+import re
 import struct
 import zlib
 
-_GLYPH_ROWS = 5
 _GLYPH_COLUMNS = 3
 # Three by five dots, a digit per row from the top, its bits from left to right.
 _FONT = (
@@ -13,9 +13,17 @@ _FONT = (
     "= 07070|+ 02720|% 51245|' 22000|\" 55000|! 22202|? 71202|# 57575|[ 32223|] 62226|{ 32623|} 62326|< 12421|> 42124|* 52725|"
     "& 25256|@ 75647|$ 36236|\\ 44211"
 )
-_GLYPHS = {entry[0]: tuple(int(digit) for digit in entry[2:]) for entry in _FONT.split("|")}
-_UNKNOWN = (7, 5, 5, 5, 7)
-_RADIUS_STEPS = 2
+
+
+def _runs(rows: str) -> list[tuple[int, int, int]]:
+    """Line, first column and length of each run of dots."""
+    dots = [f"{int(digit):03b}" for digit in rows]
+    return [(line, found.start(), len(found[0])) for line, bits in enumerate(dots) for found in re.finditer("1+", bits)]
+
+
+_RUNS = {entry[0]: _runs(entry[2:]) for entry in _FONT.split("|")} | {" ": []}
+_UNKNOWN_RUNS = _runs("75557")
+_CORNER = 2
 
 
 class Canvas:
@@ -36,26 +44,25 @@ class Canvas:
         """Replace all dots by ``rows`` of a canvas of the same size."""
         self._rows = [bytearray(row) for row in rows]
 
-    def row(self, y: int, left: int, right: int, colour: int) -> None:
-        """A horizontal line from ``left`` up to ``right``, not included."""
-        left, right = max(left, 0), min(right, self.width)
-        if left < right and 0 <= y < self.height:
-            self._rows[y][left:right] = bytes((colour,)) * (right - left)
-
     def box(self, left: int, top: int, width: int, height: int, colour: int, *, rounded: bool = False) -> None:
         """A filled rectangle, with its corners taken off where ``rounded``."""
-        for offset in range(height):
-            inset = max(0, _RADIUS_STEPS * 2 - offset * 2, _RADIUS_STEPS * 2 - (height - 1 - offset) * 2) if rounded else 0
-            self.row(top + offset, left + inset, left + width - inset, colour)
+        if rounded:
+            for edge in range(_CORNER):
+                inset = 2 * (_CORNER - edge)
+                self.box(left + inset, top + edge, width - 2 * inset, 1, colour)
+                self.box(left + inset, top + height - 1 - edge, width - 2 * inset, 1, colour)
+            top, height = top + _CORNER, height - 2 * _CORNER
+        start, end = max(left, 0), min(left + width, self.width)
+        if start < end:
+            run = bytes((colour,)) * (end - start)
+            for y in range(max(top, 0), min(top + height, self.height)):
+                self._rows[y][start:end] = run
 
     def text(self, left: int, top: int, text: str, colour: int, *, scale: int = 2) -> None:
         """One line of capitals."""
         for glyph in text.upper():
-            rows = (0,) * _GLYPH_ROWS if glyph == " " else _GLYPHS.get(glyph, _UNKNOWN)
-            for number, bits in enumerate(rows):
-                for column in range(_GLYPH_COLUMNS):
-                    if bits >> (_GLYPH_COLUMNS - 1 - column) & 1:
-                        self.box(left + column * scale, top + number * scale, scale, scale, colour)
+            for line, start, length in _RUNS.get(glyph, _UNKNOWN_RUNS):
+                self.box(left + start * scale, top + line * scale, length * scale, scale, colour)
             left += (_GLYPH_COLUMNS + 1) * scale
 
     def png(self) -> bytes:

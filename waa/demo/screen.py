@@ -86,7 +86,7 @@ def _wallpaper() -> tuple[bytes, ...]:
             if radius <= abs(across):
                 break
             half = int(math.sqrt(radius * radius - across * across) * 1.15)
-            canvas.row(y, middle_x - half, middle_x + half, tone)
+            canvas.box(middle_x - half, y, 2 * half, 1, tone)
     return canvas.rows
 
 
@@ -138,7 +138,7 @@ def _sheet(canvas: Canvas, scene: Scene, rng: Random) -> None:
         canvas.text(_LEFT + 76 + column * column_width, top + 7, letter, _NUMBER["dim"])
     for row in range(1, 17):
         y = top + row * row_height
-        canvas.row(y, _LEFT + 2, _LEFT + _WIDE - 2, _NUMBER["edge"])
+        canvas.box(_LEFT + 2, y, _WIDE - 4, 1, _NUMBER["edge"])
         canvas.text(_LEFT + 12, y + 7, str(row), _NUMBER["dim"])
         for column in range(5 if row > scene.step * 3 else 6):
             canvas.text(_LEFT + 60 + column * column_width, y + 7, str(rng.randrange(20, 990)), _NUMBER["ink"])
@@ -227,10 +227,10 @@ def _words(canvas: Canvas, place: tuple[int, int], width: int, colour: str, rng:
 
 
 def _pointer(canvas: Canvas, left: int, top: int) -> None:
-    for offset in range(20):
-        canvas.row(top + offset, left, left + max(2, offset * 2 // 3 + 2) if offset < 16 else left + 1, _NUMBER["white"])
+    for offset in range(16):
+        canvas.box(left, top + offset, max(2, offset * 2 // 3 + 2), 1, _NUMBER["white"])
         if offset < 14:
-            canvas.row(top + offset, left + 1, left + max(2, offset * 2 // 3), _NUMBER["ink"])
+            canvas.box(left + 1, top + offset, max(1, offset * 2 // 3), 1, _NUMBER["ink"])
 
 
 _CONTENTS = {
