@@ -19,11 +19,12 @@ from waa import __version__
 from waa.clock import Clock, system_clock
 from waa.config import Config, ConfigError, Switch, load
 from waa.core.attention import Limits
-from waa.core.error import WaaError
+from waa.core.error import Failure, WaaError
 from waa.core.event import Event, EventType
-from waa.core.observation import VmForgotten, VmNamed
+from waa.core.observation import TroubleMet, VmForgotten, VmNamed
 from waa.core.spec import Origin
 from waa.core.state import current_run
+from waa.core.status import Reason
 from waa.core.transition import Rules
 from waa.demo.vm import DemoVm
 from waa.probes.files import read_live_files
@@ -121,7 +122,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         sockets = _bind(config)
         for sock in sockets:
             stack.callback(sock.close)
-        supervisor = Supervisor()
+        supervisor = Supervisor(on_failure=lambda name, error: report(name, error))  # noqa: PLW0108 - defined below, where its parts are
         stack.push_async_callback(supervisor.close)
         store = SqlStore(config.database_url)
         rules = Rules(threshold=config.threshold, runner_grace_s=config.runner_grace_s)
@@ -142,6 +143,14 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         demo = Demo(config, recorder, monitor)
         stack.push_async_callback(demo.close)
         stack.push_async_callback(monitor.close)
+
+        def report(name: str, error: Exception) -> None:
+            """A prober that failed for a reason that nobody foresaw is shown to the users too."""
+            vm = name.removeprefix("vm ")
+            failure = Failure(reason=Reason.PROTOCOL, message=f"watching {vm} failed: {error}", remedy="See the server's log.")
+            met = TroubleMet(vm=vm, at=clock(), failure=failure)
+            supervisor.start(f"report {clock()}", functools.partial(recorder.record, met))
+
         await _name_vms(config, recorder, clock)
         monitor.start()
         await demo.start()

@@ -93,6 +93,11 @@ class VmForgotten(Observation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSought(Observation):
+    """A prober began its work and has no link yet: what an earlier one knew of the link holds no longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinkOpened(Observation):
     """The machine answers and its status reporter runs."""
 
@@ -189,4 +194,4 @@ class TimePassed(Observation):
     """Nothing new was seen; what depends on time alone is looked at."""
 
 
-AnyObservation = TimePassed | VmNamed | VmForgotten | LinkOpened | LinkFailed | StatusSeen | LogRead | ScoreFound | TroubleMet
+AnyObservation = TimePassed | VmNamed | VmForgotten | LinkSought | LinkOpened | LinkFailed | StatusSeen | LogRead | ScoreFound | TroubleMet

@@ -21,6 +21,8 @@ def phase_of(vm: Vm, run: Run | None, task: Task | None) -> tuple[Phase, str]:  
     Order: what we cannot reach says nothing new; what runs beats what boots; readiness is what ``/probe`` says. A part
     that could not be read just now counts with its last value.
     """
+    if vm.connection.connected is None and vm.seen_at is not None:
+        return vm.phase, vm.phase_detail
     if not vm.connection.connected:
         return _unreached(vm)
     has_runner = vm.runner.value is not None and vm.runner.value.pid is not None

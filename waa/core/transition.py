@@ -1,6 +1,5 @@
 """``decide``: which changes an observation causes. Pure; nothing changed, no changes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -13,6 +12,7 @@ from waa.core.observation import (
     AnyObservation,
     LinkFailed,
     LinkOpened,
+    LinkSought,
     LogKind,
     LogRead,
     LogSource,
@@ -33,6 +33,9 @@ Value = TypeVar("Value")
 ECHO_WINDOW_S = 2.0
 """Two logs that tell of the same run (a tee) carry the same times, but for rounding."""
 
+
+_DETAILS = (EventType.TASK_CHANGED, EventType.RUN_CHANGED)
+_TAKES_DETAILS = (*_DETAILS, EventType.TASK_STARTED, EventType.TASK_STEPPED, EventType.RUN_STARTED)
 
 _PLACE = ("transport", "ssh_host", "ssh_port", "proxy_jump", "container", "engine")
 """Fields that say where to look: with another value, nothing observed so far tells of what is there."""
@@ -61,6 +64,8 @@ def decide(state: State, observation: AnyObservation, rules: Rules) -> list[Chan
         case VmForgotten():
             draft.changes.append(Change(type=EventType.VM_REMOVED, at=observation.at, entity=vm))
             return draft.changes
+        case LinkSought():
+            draft.seek_link()
         case LinkOpened():
             draft.open_link()
         case LinkFailed():
@@ -114,6 +119,10 @@ class _Draft:
         self._log_runs: dict[str, RunId] = {}
 
     # --- the VM ---
+
+    def seek_link(self) -> None:
+        if self._vm.connection.connected:
+            self._vm = replace(self._vm, connection=Connection(since_at=self._at))
 
     def open_link(self) -> None:
         before = self._vm.connection
@@ -470,24 +479,22 @@ class _Draft:
         if self._runs.get(run.run_id, self._state.runs.get(run.run_id)) == run:
             return
         self._runs[run.run_id] = run
-        self._append(Change(type=type_, at=self._at, entity=run, previous=previous), lambda last: last.run_id == run.run_id)
+        self._append(Change(type=type_, at=self._at, entity=run, previous=previous))
 
     def _put_task(self, type_: EventType, task: Task, *, previous: str | None = None) -> None:
         known = self._tasks.get(task.run_id, {}).get(task.key, self._state.tasks.get(task.run_id, {}).get(task.key))
         if known == task:
             return
         self._tasks.setdefault(task.run_id, {})[task.key] = task
-        same = (task.run_id, task.key)
-        self._append(Change(type=type_, at=self._at, entity=task, previous=previous), lambda last: (last.run_id, last.key) == same)
+        self._append(Change(type=type_, at=self._at, entity=task, previous=previous))
 
-    def _append(self, change: Change, is_same: Callable[..., bool]) -> None:
-        """Two changes of detail of one entity in a row are one."""
+    def _append(self, change: Change) -> None:
+        """A change of detail joins the change of the same entity right before it: an event holds the whole entity."""
         last = self.changes[-1] if self.changes else None
-        details = (EventType.TASK_CHANGED, EventType.RUN_CHANGED)
-        if last is not None and last.type is change.type and change.type in details and is_same(last.entity):
-            self.changes.pop()
-            change = replace(change, previous=change.previous or last.previous)
-        self.changes.append(change)
+        if last is not None and change.type in _DETAILS and last.type in _TAKES_DETAILS and last.topic == change.topic:
+            self.changes[-1] = replace(last, entity=change.entity, previous=last.previous or change.previous)
+        else:
+            self.changes.append(change)
 
 
 def judge(score: float | None, threshold: float) -> TaskStatus:

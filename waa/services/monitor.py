@@ -21,6 +21,7 @@ from waa.core.observation import (
     Container,
     LinkFailed,
     LinkOpened,
+    LinkSought,
     LogCursor,
     LogFound,
     LogKind,
@@ -36,7 +37,7 @@ from waa.core.port import LinkOpener, LogFollower, Watch, WatchMaker
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import ContainerStatus, Reason, TaskStatus
 from waa.services.recorder import Recorder
-from waa.services.supervise import Supervisor
+from waa.services.supervise import Supervisor, backoff_s
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +58,6 @@ SETTLE_TRIES_S = (0.5, 5.0, 30.0)
 
 LogSink = Callable[[str, LogSource, bytes], None]
 """Takes log text for the live tail: VM, log, bytes. Empty bytes: the log begins anew."""
-
-
-def backoff_s(attempt: int, spread: float) -> float:
-    """The wait before try ``attempt`` (1 is the first retry); ``spread`` 0..1 is the random part."""
-    return min(MAX_BACKOFF_S, MIN_BACKOFF_S * 2.0 ** min(attempt - 1, 10)) * (0.5 + spread)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,12 +197,13 @@ class _Prober:
 
     async def run(self) -> None:
         attempt = 0
+        await self._recorder.record(LinkSought(vm=self.spec.name, at=self._clock()))
         while True:
             await self._recorder.flush()
             session = _Session(self.spec, self._tools)
             failure = await self._look(session)
             attempt = 1 if session.was_alive else attempt + 1
-            delay_s = backoff_s(attempt, self._tools.spread())
+            delay_s = backoff_s(attempt, min_s=MIN_BACKOFF_S, max_s=MAX_BACKOFF_S, spread=self._tools.spread())
             now = self._clock()
             log.info("link failed vm=%s reason=%s retry_in_s=%.1f", self.spec.name, failure.reason, delay_s)
             await self._recorder.record(LinkFailed(vm=self.spec.name, at=now, failure=failure, retry_at=now + delay_s))
