@@ -121,9 +121,9 @@ def test_killed_again_and_again_it_ends_like_uninterrupted(
     chance = random.Random(seed)
     database = tmp_path / "waa.db"
     kills = 0
-    while not feed_until_killed(database, chance.randrange(10**6), ticks=chance.randint(1, 40) if kills < 12 else 1_000_000):
+    while not feed_until_killed(database, chance.randrange(10**6), ticks=chance.randint(1, 15) if kills < 12 else 1_000_000):
         kills += 1
         assert kills < 13
-    assert kills >= 3
+    assert kills >= 4
     assert outcome(database) == uninterrupted
     assert set(outcome(database)[2].values()) == {1}
