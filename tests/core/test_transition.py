@@ -15,6 +15,7 @@ from waa.core.observation import (
     GuestProbe,
     LinkFailed,
     LinkOpened,
+    LinkSought,
     LogSource,
     Machine,
     Reading,
@@ -146,6 +147,16 @@ def test_a_link_that_opens_fails_and_opens_again() -> None:
     assert (house.vm.connection.since_at, house.vm.phase_at) == (T0 + 5, T0 + 5)
     (up,) = house.see(LinkOpened(vm="vm-1", at=T0 + 10))
     assert (up.type, up.previous, house.vm.connection.failure) == (EventType.VM_CONNECTED, "unreachable", None)
+
+
+def test_while_a_link_is_sought_the_last_known_phase_stays() -> None:
+    house = House()
+    house.see(seen(container=RUNS, probe=READY))
+    house.see(LinkSought(vm="vm-1", at=T0 + 9))
+    assert (house.vm.connection, house.vm.phase) == (Connection(since_at=T0 + 9), Phase.READY)
+    assert house.see(LinkSought(vm="vm-1", at=T0 + 10)) == []
+    house.see(LinkFailed(vm="vm-1", at=T0 + 11, failure=NO_ANSWER))
+    assert house.see(LinkSought(vm="vm-1", at=T0 + 12)) == []
 
 
 def test_what_was_seen_keeps_its_time_and_outlives_a_failure() -> None:

@@ -31,7 +31,7 @@ def record(store: Store, history: list[AnyObservation]) -> tuple[State, list[Eve
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(history=HISTORIES)
 def test_state_after_load_is_the_state_before(kind: str, history: list[AnyObservation]) -> None:
     with closing(MemoryStore() if kind == "memory" else SqlStore("sqlite://")) as store:
