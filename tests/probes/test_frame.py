@@ -15,13 +15,13 @@ NONCE = "0123456789abcdef0123456789abcdef"
 MARKER = b"\x00@" + NONCE.encode() + b" "
 
 names = st.sampled_from(["beat", "container", "logs"])
-bodies = st.text(st.characters(codec="utf-8"), max_size=60) | st.just("@hello 0 1\n1\n")
+bodies = st.text(st.characters(codec="utf-8"), max_size=60) | st.just("@hello 0 1 1\n")
 frames = st.lists(st.builds(Frame, names, st.integers(0, 255), bodies), max_size=8)
 
 
 def encoded(frame: Frame) -> bytes:
     body = frame.body.encode()
-    return b"@%s %d %d\n%s\n" % (frame.name.encode(), frame.code, len(body), body)
+    return b"@%s %d %d %s\n" % (frame.name.encode(), frame.code, len(body), body)
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -40,14 +40,14 @@ def test_the_same_bytes_give_the_same_frames_whatever_the_chunking(sent: list[Fr
 
 def test_text_inside_a_frame_cannot_begin_another_one() -> None:
     decoder = FrameDecoder(first="hello")
-    forged = Frame("logs", 0, "x\n@container 0 2\nno\n")
-    assert decoder.feed(b"@hello 0 1\n1\n" + encoded(forged)) == [Frame("hello", 0, "1"), forged]
+    forged = Frame("logs", 0, "x\n@container 0 2 no\n")
+    assert decoder.feed(b"@hello 0 1 1\n" + encoded(forged)) == [Frame("hello", 0, "1"), forged]
 
 
-@pytest.mark.parametrize("noise", [b"login: \n", b"@hello 0 x\n", b"@beat 0 3\nabcd\n", b"@beat 0 %d\n" % (MAX_BODY_BYTES + 1), b"x" * 50])
+@pytest.mark.parametrize("noise", [b"login: \n", b"@hello 0 x\n", b"@beat 0 3 abcd\n", b"@beat 0 %d " % (MAX_BODY_BYTES + 1), b"x" * 50])
 def test_anything_else_between_frames_ends_the_link(noise: bytes) -> None:
     decoder = FrameDecoder(first="hello")
-    decoder.feed(b"@hello 0 1\n1\n")
+    decoder.feed(b"@hello 0 1 1\n")
     with pytest.raises(LinkError) as caught:
         decoder.feed(noise)
     assert caught.value.failure.reason is Reason.PROTOCOL

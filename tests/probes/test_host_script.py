@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.support.winarena_watch import Seen, ShellLink, busybox_folder, session_members, watching
 from waa.core.error import Failure
-from waa.core.observation import Container, Machine, Runner
+from waa.core.observation import Container, LogKind, LogSource, Machine, Runner
 from waa.core.spec import LogSide, VmSpec
 from waa.core.status import ContainerStatus, Reason
 from waa.probes import script
@@ -160,7 +160,7 @@ HOSTILE = st.text(st.sampled_from("'\"`$();&|<>\\ *?[]{}!#~%\t-=abé\U0001f600")
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     hostile=HOSTILE | st.sampled_from(["$(touch pwned)", "`touch pwned`", "'; touch pwned; '", '"; touch pwned; "', "-n", "a\\nb", "%s%n"])
 )
@@ -178,12 +178,11 @@ def test_no_name_is_ever_run_and_every_file_is_found_under_it(hostile: str, tmp_
     follow = script.follow_input(nonce=nonce, path=path, identity="", offset=0, tick_s=0.1)
     with running(f"cd {folder} && {script.launch_command()}", follow) as process:
         assert process.stdout is not None
-        process.stdout.readline()
-        assert process.stdout.readline() == b"log\n"
+        assert [process.stdout.readline() for _ in range(3)][2] == b"log\n"  # after two marks
     assert os.listdir(folder) == [hostile]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(domain=HOSTILE, task_id=HOSTILE)
 def test_a_result_is_found_by_exactly_its_names(domain: str, task_id: str, tmp_path: Path) -> None:
     root = tmp_path / uuid.uuid4().hex
@@ -208,6 +207,36 @@ def test_the_newest_of_several_results_counts(tmp_path: Path) -> None:
     command = script.result_command(domain="d", task_id="t", roots=[str(tmp_path)])
     assert subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=True).stdout == b"=0\n"
     assert subprocess.run(["/bin/sh", "-c", command.replace("*/d/t", "*/d/u")], capture_output=True, check=True).stdout == b""
+
+
+@pytest.mark.parametrize("kind", SHELLS)
+def test_a_record_is_one_write_in_every_shell(kind: str, tmp_path: Path) -> None:
+    where = place(kind, tmp_path)
+    read_end, write_end = os.pipe2(os.O_DIRECT)  # keeps each write apart
+    command = script.launch_command().replace("/bin/sh", where.shell)
+    environment = {**os.environ, "PATH": where.path}
+    with subprocess.Popen(
+        ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=write_end, env=environment, start_new_session=True
+    ) as process:
+        os.close(write_end)
+        assert process.stdin is not None
+        process.stdin.write(input_for(a_spec(log_path="/" + "x" * 1000)))
+        process.stdin.flush()
+        writes = [os.read(read_end, 65536) for _ in range(8)]
+        process.stdin.close()
+    os.close(read_end)
+    assert all(text[:1] == b"@" and text[-1:] == b"\n" for text in writes), writes
+
+
+async def test_a_watch_keeps_its_programs_alive(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with watching(LocalLink("here"), a_spec(), dead_s=2) as seen:
+        tail = await seen.follow(LogSource(kind=LogKind.FILE, path=str(log)))
+        await seen.beats(18)
+        with log.open("w") as file:
+            file.write("still here\n")
+        await tail.until(b"", b"still here\n")
+        assert seen.error is None
 
 
 @pytest.mark.parametrize("kind", [*SHELLS, "bare"])

@@ -1,8 +1,8 @@
 r"""One followed log: the program's output is the log's own bytes with marks between them.
 
 A mark is ``\0@<nonce> <letter> <text>\n``. The nonce is random, made here for this one channel, handed over by standard input and
-never on a command line: nothing that stands in a log can be taken for a mark. Letters: B what follows begins at
-the byte asked for; R what follows is byte 0 of the file named; E the end, with exit status and text.
+never on a command line: nothing that stands in a log can be taken for a mark. Letters: H it can be pinged from now on; B what follows
+begins at the byte asked for; R what follows is byte 0 of the file named; E the end, with exit status and text.
 
 Exactness. The program holds the file open, and reads only from that descriptor: bytes are neither lost nor doubled by appending,
 renaming, deleting and creating anew; an inode cannot be given to another file while it is open. What can be lost:

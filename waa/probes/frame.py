@@ -1,6 +1,7 @@
-"""Framed records on a byte stream: ``@NAME CODE LENGTH\\n<bytes>\\n``.
+"""Framed records on a byte stream: ``@NAME CODE LENGTH <bytes>\\n``.
 
-The length stands in front, so that no text inside a record can be taken for the beginning of another one.
+The length stands in front, so that no text inside a record can be taken for the beginning of another one. The scripts' bodies
+hold no newline: bash writes its output line by line, and a record must be one write where several processes share a pipe.
 """
 
 import re
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from waa.core.error import Failure, LinkError
 from waa.core.status import Reason
 
-HEAD = re.compile(rb"@([a-z]{1,20}) (-?\d{1,5}) (\d{1,7})\n")
+HEAD = re.compile(rb"@([a-z]{1,20}) (-?\d{1,5}) (\d{1,7}) ")
 MAX_HEAD_BYTES = 40
 MAX_BODY_BYTES = 65_536
 """The scripts stay below 4 kB (what a pipe takes in one piece); more is not ours."""
@@ -74,7 +75,7 @@ class FrameDecoder:
     def _frame_end(self, start: int) -> tuple[Frame, int] | None:
         head = HEAD.match(self._rest, start)
         if head is None:
-            if len(self._rest) - start > MAX_HEAD_BYTES or b"\n" in self._rest[start : start + MAX_HEAD_BYTES]:
+            if len(self._rest) - start > MAX_HEAD_BYTES or b"\n" in self._rest[start:]:
                 raise _broken(self._rest[start : start + MAX_HEAD_BYTES])
             return None
         length = int(head[3])

@@ -142,11 +142,15 @@ nested() {
   return 1
 } 2>/dev/null
 
+# scan: what pgrep -f does, for where it is missing: one look at all command lines
 scan() {
   set +f
-  for entry in /proc/[0-9]*; do
-    printf '%s ' "${entry#/proc/}"; tr '\000-\037' ' ' <"$entry/cmdline"; echo
-  done 2>/dev/null | pattern=$process awk '{ pid = $1; sub(/^[0-9]+ /, ""); if ($0 ~ ENVIRON["pattern"]) print pid }'
+  head -c 4000 /proc/[0-9]*/cmdline 2>/dev/null | tr '\000' ' ' | pattern=$process awk '
+    function judge() { sub(/ +$/, "", command); if (command != "" && command ~ ENVIRON["pattern"]) print pid; command = "" }
+    /^==> \/proc\/[0-9]+\/cmdline <==$/ { judge(); split($2, part, "/"); pid = part[3]; next }
+    { command = (command == "" ? "" : command " ") $0 }
+    END { judge() }'
+  set -f
 }
 
 # runner: looks for $process when none is known; a known one is only asked whether it lives. Shells count where nothing
@@ -250,8 +254,8 @@ while IFS= read -r line && [ -n "$line" ]; do set -- "$@" "$line"; done
 """
     + _COMMON
     + r"""
-# one record in one write: the workers share the output
-say() { printf '@%s %s %s\n%s\n' "$1" "$2" "${#3}" "$3"; }
+# one record in one write (bash flushes at each newline): the workers share the output
+say() { printf '@%s %s %s %s\n' "$1" "$2" "${#3}" "$3"; }
 """
     + _LOOK
     + r"""
@@ -412,6 +416,7 @@ step() {
 
 drain() {
   trap 'heard=1' USR1
+  mark H
   while :; do
     alive
     step
@@ -441,6 +446,7 @@ mark() { printf '\000@%s %s\n' "$nonce" "$1"; }
 fail() { flat "$2" 600; mark "E $1 $flattened"; die; }
 guard() {
   trap 'heard=1' USR1
+  mark H
   while :; do alive; nap "$tick"; done
 }
 # the log of one container as one stream of bytes: both its outputs, in the order they were written
