@@ -13,7 +13,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 SHIMS = Path(__file__).parent / "shim"
-_MARK = "WAA_DEMO"  # in the environment of everything that runs for the demo; survives a child's own setsid
+_MARK = "DEMO_VM_MARK"  # in the environment of everything that runs for the demo; survives a child's own setsid
 _MAX_SWEEPS = 5  # a process may fork while it is being killed; each sweep catches the newly born
 
 
