@@ -56,7 +56,7 @@ class Config:
     port: int = _setting(8765, "Port to listen on; 0 takes any free one.", low=0, high=65535)
     data: Path = _setting(Path("~/.local/share/waa-live"), "Folder of the database, remembered host keys and the demo VM.")
     database: str = _setting("", "Database as a URL; empty: SQLite in the data folder.")
-    demo: Switch = _setting(Switch.AUTO, "The embedded demo VM: auto (only where no VM is configured or registered), on, off.")
+    demo: Switch = _setting(Switch.AUTO, "The embedded demo VM: auto (only where nothing else is watched), on, off.")
     demo_speed: float = _setting(1.0, "How much faster than life the demo VM plays.", low=0.1, high=1000)
     sse: bool = _setting(True, "Live streams. Off: every page polls.")
     interval_s: float = _setting(5.0, "How often the page polls the live evaluation where it cannot stream.", unit="s", low=1, high=60)
@@ -68,9 +68,9 @@ class Config:
     guest_down_after_s: float = _setting(
         60.0, "When a guest that does not answer during a run needs attention.", unit="s", low=5, high=86400
     )
-    loop_repeats: int = _setting(5, "How often the same action in a row is called a loop.", low=2, high=1000)
+    loop_repeats: int = _setting(5, "How often an action is repeated in a row before it is called a loop.", low=2, high=1000)
     runner_grace_s: float = _setting(
-        60.0, "How long a runner's process may be gone before its run is interrupted.", unit="s", low=5, high=86400
+        60.0, "How long a runner's process may be gone, and its log silent, before its run is interrupted.", unit="s", low=5, high=86400
     )
     live_files: str = _setting("", "Folder with benchmark_live.json and benchmark_progress.json to show too; empty: none.")
     max_streams: int = _setting(10000, "Streams at once, in all.", low=1, high=100000)
@@ -85,7 +85,7 @@ class Config:
     )
     max_events: int = _setting(200_000, "Events kept for resuming clients.", low=1000, high=100_000_000)
     keep_runs_days: float = _setting(365.0, "How long a finished run is kept.", unit="days", low=1, high=36500)
-    ssh_threads: int = _setting(8, "Threads that open SSH connections.", low=1, high=64)
+    ssh_threads: int = _setting(8, "Threads for each kind of SSH work: connecting, jump hosts, commands, name look-ups.", low=1, high=64)
     log_level: LogLevel = _setting(LogLevel.INFO, "What the server says on standard error: debug, info, warning, error.")
     vms: tuple[VmSpec, ...] = ()
 
