@@ -183,6 +183,14 @@ def test_a_record_that_cannot_be_read_is_unavailable_and_named(tmp_path: Path) -
         store.load()
 
 
+def test_an_event_of_a_kind_that_is_not_known_is_unavailable(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        store.append([ADDED])
+    run_sql(tmp_path, "UPDATE event SET type = 'vm.painted'")
+    with opened(tmp_path) as store, pytest.raises(Unavailable, match=r"type: 'vm\.painted' is unknown"):
+        store.events_since(0)
+
+
 def test_a_deleted_file_does_not_hang(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         store.append([ADDED])

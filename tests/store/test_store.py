@@ -1,5 +1,6 @@
 """What every store does: one suite over all of them."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,29 +12,48 @@ from waa.core.error import Failure
 from waa.core.event import Change, EventType
 from waa.core.observation import Reading, Runner
 from waa.core.port import Store
+from waa.core.spec import Origin
 from waa.core.state import MAX_TROUBLES
-from waa.core.status import Reason, RunStatus, TaskStatus
+from waa.core.status import Phase, Reason, RunStatus, TaskStatus
+from waa.store.engine import make_engine
 from waa.store.memory import MemoryStore
 from waa.store.sql import SqlStore
 
 Reopen = Callable[[], Store]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+POSTGRESQL = os.environ.get("WAA_TEST_POSTGRESQL", "")
+"""URL of an empty PostgreSQL database that the tests may wipe; psycopg must be installed."""
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
     """Gives the store; called again, closes it and opens the same one anew."""
     opened: list[Store] = []
     memory = MemoryStore()
+    if request.param == "postgresql":
+        if not POSTGRESQL:
+            pytest.skip("WAA_TEST_POSTGRESQL names no database")
+        wipe(POSTGRESQL)
 
     def reopen() -> Store:
         if opened:
             opened[-1].close()
-        opened.append(memory if request.param == "memory" else SqlStore(f"sqlite:///{tmp_path}/data/waa.db"))
+        urls = {"sqlite": f"sqlite:///{tmp_path}/data/waa.db", "postgresql": POSTGRESQL}
+        opened.append(memory if request.param == "memory" else SqlStore(urls[request.param]))
         return opened[-1]
 
     yield reopen
     if opened:
         opened[-1].close()
+
+
+def wipe(url: str) -> None:
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    engine.dispose()
 
 
 def change(entity: Entity, type_: EventType, *, at: float = T0, previous: str | None = None) -> Change:
@@ -107,12 +127,25 @@ def test_a_cursor_is_kept_with_the_events_of_its_log(reopen: Reopen) -> None:
     ]
 
 
-def test_a_removed_vm_takes_its_runs_tasks_and_cursors_along(reopen: Reopen) -> None:
+def test_a_removed_vm_leaves_its_runs_tasks_and_cursors_as_history(reopen: Reopen) -> None:
     store = reopen()
+    store.append(
+        [change(a_vm(), EventType.VM_ADDED), change(a_run(), EventType.RUN_STARTED), change(a_task(), EventType.TASK_STARTED)],
+        [a_cursor()],
+    )
+    store.append([change(a_vm(phase=Phase.READY), EventType.VM_CHANGED), change(a_vm(), EventType.VM_REMOVED)])
+    snapshot = reopen().load()
+    assert list(snapshot.entities) == [a_run(), a_task()]
+    assert list(snapshot.cursors) == [a_cursor()]
+
+
+def test_the_removed_demo_takes_its_runs_tasks_and_cursors_along(reopen: Reopen) -> None:
+    store = reopen()
+    demo = a_vm(spec=a_spec(origin=Origin.DEMO))
     other = a_run("vm-2-1", vm="vm-2")
     store.append(
         [
-            change(a_vm(), EventType.VM_ADDED),
+            change(demo, EventType.VM_ADDED),
             change(a_vm("vm-2"), EventType.VM_ADDED),
             change(a_run(), EventType.RUN_STARTED),
             change(other, EventType.RUN_STARTED),
@@ -120,7 +153,7 @@ def test_a_removed_vm_takes_its_runs_tasks_and_cursors_along(reopen: Reopen) -> 
         ],
         [a_cursor(), a_cursor("vm-2")],
     )
-    store.append([change(a_task(step=1), EventType.TASK_STEPPED), change(a_vm(), EventType.VM_REMOVED)])
+    store.append([change(a_task(step=1), EventType.TASK_STEPPED), change(demo, EventType.VM_REMOVED)])
     snapshot = reopen().load()
     assert list(snapshot.entities) == [a_vm("vm-2"), other]
     assert list(snapshot.cursors) == [a_cursor("vm-2")]

@@ -71,9 +71,10 @@ class MemoryStore:
             case Trouble():
                 return
             case Vm() if event.type is EventType.VM_REMOVED:
-                name = event.entity.name
-                self._drop(lambda entity: (entity.name if isinstance(entity, Vm) else entity.vm) == name)
-                self._cursors = {key: cursor for key, cursor in self._cursors.items() if key[0] != name}
+                name, is_played = event.entity.name, event.entity.is_played
+                self._drop(lambda entity: entity.name == name if isinstance(entity, Vm) else is_played and entity.vm == name)
+                if is_played:
+                    self._cursors = {key: cursor for key, cursor in self._cursors.items() if key[0] != name}
             case _:
                 self._entities[event.topic] = event.entity
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from waa.core.codec import decode, decode_entity, encode, kind_of
 from waa.core.entity import Entity, Run, RunId, Task, Trouble, Vm
-from waa.core.error import Unavailable
+from waa.core.error import Invalid, Unavailable
 from waa.core.event import Change, Event, EventType
 from waa.core.observation import LogCursor
 from waa.core.port import Snapshot
@@ -20,6 +20,7 @@ from waa.core.state import MAX_TROUBLES
 from waa.store import schema
 from waa.store.engine import Claim, claim, make_engine, migrate, translated, where, writing
 
+_TYPES = frozenset(type_.value for type_ in EventType)
 MAX_PARAMETERS = 500
 """Values in one statement; older SQLite takes 999."""
 
@@ -68,6 +69,7 @@ class SqlStore:
             entities = sa.select(schema.entity.c.kind, schema.entity.c.data).order_by(schema.entity.c.position)
             cursors = connection.scalars(sa.select(schema.cursor.c.data))
             first, last = _range(connection)
+            self._last_id = last
             return Snapshot(
                 store_id=self._store_id,
                 entities=[*(decode_entity(kind, data) for kind, data in connection.execute(entities)), *_troubles(connection)],
@@ -167,6 +169,8 @@ def _events(connection: sa.Connection, after: int, *, types: Collection[EventTyp
 
 
 def _event(row: sa.Row[tuple[object, ...]]) -> Event:
+    if row.type not in _TYPES:
+        raise Invalid("type", f"{row.type!r} is unknown to this version")
     entity = decode_entity(row.kind, row.data)
     return Event(id=row.id, type=EventType(row.type), at=row.at, entity=entity, previous=row.previous)
 
@@ -220,9 +224,13 @@ def _put_entities(connection: sa.Connection, events: Iterable[Event], encoded: S
     for event, data in zip(events, encoded, strict=True):
         if event.type is EventType.VM_REMOVED and isinstance(event.entity, Vm):
             name = _text(event.entity.name)
-            newest = {key: row for key, row in newest.items() if row["vm"] != name}
-            for table in (schema.entity, schema.cursor):
-                connection.execute(sa.delete(table).where(table.c.vm == name))
+            if event.entity.is_played:
+                newest = {key: row for key, row in newest.items() if row["vm"] != name}
+                for table in (schema.entity, schema.cursor):
+                    connection.execute(sa.delete(table).where(table.c.vm == name))
+            else:
+                newest.pop(("vm", name), None)
+                connection.execute(sa.delete(schema.entity).where(schema.entity.c.kind == "vm", schema.entity.c.key == name))
         elif not isinstance(event.entity, Trouble):
             row = _row(event.entity, event.id, data)
             before = newest.get((row["kind"], row["key"]))
