@@ -158,6 +158,13 @@ def test_a_runner_inside_the_container_counts_before_one_on_the_host() -> None:
     assert gone.runner == host.runner
 
 
+def test_one_process_seen_from_both_sides_is_on_the_host() -> None:
+    talk = Talk()
+    talk.hear("container", RUNNING)
+    assert talk.hear("runner", "12 500 python run.py") is not None
+    assert talk.hear("inner", "runner 0 12 500 python run.py") is None
+
+
 def test_a_container_that_ends_takes_readiness_page_and_inner_logs_along() -> None:
     talk = Talk()
     talk.hear("container", RUNNING)
@@ -260,3 +267,17 @@ def test_the_boot_moment_does_not_wander() -> None:
 def test_logs_are_looked_for_where_the_operator_says(side: LogSide, container: str, host: tuple[str, ...], inner: str) -> None:
     picture = Picture(VmSpec(name="vm", log_path="/r/x.log", log_side=side, container=container))
     assert (picture.host_paths, picture.inner_path) == (host, inner)
+
+
+def test_what_was_known_of_a_paused_container_counts_again_when_it_goes_on() -> None:
+    """It says nothing anew: for the look inside, no time has passed."""
+    machine = Frames()
+    machine.inner("runner 0 7 100 python run.py")
+    machine.inner("probe 0 200 {}")
+    machine.container("paused")
+    assert machine.seen.probe == GuestProbe(ready=False, status="the container is paused")
+    assert isinstance(machine.seen.runner, Runner)
+    assert machine.seen.runner.pid == 7
+    machine.container("running")
+    assert machine.seen.probe == GuestProbe(ready=True, status="HTTP 200")
+    assert machine.seen.runner.pid == 7

@@ -48,11 +48,13 @@ MIN_SKEW_S = 2.0
 
 @dataclass(slots=True)
 class _Look:
-    """What one side said about the runner and the logs. ``heard``: it has said something about the runner."""
+    """What one side said. ``heard``: it has said something about the runner."""
 
     heard: bool = False
     runner: RunnerLine | Failure | None = None
     logs: tuple[LogLine, ...] = ()
+    probe: GuestProbe | Failure | None = None
+    page: SetupPage | None = None
 
 
 class Picture:
@@ -145,9 +147,9 @@ class Picture:
         elif name == "logs":
             look.logs = read_logs(body)
         elif name == "probe":
-            self._pending["probe"] = read_probe(code, body)
+            self._pending["probe"] = look.probe = read_probe(code, body)
         elif name == "page":
-            self._pending["setup_page"] = read_page(body)
+            self._pending["setup_page"] = look.page = read_page(body)
 
     def _take_inner(self, line: str, now_s: float) -> None:
         """A line from inside the container, or what the engine printed instead."""
@@ -159,7 +161,7 @@ class Picture:
         elif name in ("hello", "beat", "runner", "logs", "probe", "page") and code.isdigit():
             self._complaint = ""
             if self._may_run:
-                self._inner_due_s = now_s + INNER_SILENCE_S
+                self._inner_due_s = None if self._is_paused else now_s + INNER_SILENCE_S
                 self._take_look(self._inner, name, int(code), body)
         else:
             self._complaint = line.strip()[:300] or self._complaint
@@ -169,9 +171,13 @@ class Picture:
         return isinstance(self._container, Container) and self._container.status is ContainerStatus.RUNNING
 
     @property
+    def _is_paused(self) -> bool:
+        return isinstance(self._container, Container) and self._container.status is ContainerStatus.PAUSED
+
+    @property
     def _may_run(self) -> bool:
         """Not known to have ended: a line from inside may be late, or the engine may not answer."""
-        return self._is_running or not isinstance(self._container, Container)
+        return self._is_running or self._is_paused or not isinstance(self._container, Container)
 
     def _take_container(self, container: Container | Failure, now_s: float) -> None:
         before, self._container = self._container, container
@@ -186,7 +192,8 @@ class Picture:
         self._container_id = container.container_id
         if not self._is_running:
             self._inner_due_s = None
-            self._inner = _Look(heard=True)
+            if not self._is_paused:  # what is frozen is still there, and says nothing anew when it goes on
+                self._inner = _Look(heard=True)
             self._pending["probe"] = GuestProbe(ready=False, status=f"the container is {container.status}")
             self._pending["setup_page"] = SetupPage()
             self._tell_runner()
@@ -199,11 +206,15 @@ class Picture:
                 self._inner_due_s = now_s + INNER_SILENCE_S
         elif self._inner_due_s is None:
             self._inner_due_s = now_s + INNER_SILENCE_S
+            if before.status is ContainerStatus.PAUSED:
+                self._pending["probe"], self._pending["setup_page"] = self._inner.probe, self._inner.page
+                self._tell_runner()
 
     def _tell_runner(self) -> None:
-        """Inside the container counts first; "none" is only said when both sides were looked at."""
+        """Inside the container counts first, unless it is the very process that the host sees (the processes are not kept
+        apart there); "none" is only said when both sides were looked at."""
         inner, host = self._inner, self._host
-        if isinstance(inner.runner, RunnerLine):
+        if isinstance(inner.runner, RunnerLine) and inner.runner != host.runner:
             self._pending["runner"] = self._runner(inner.runner, "container")
         elif isinstance(host.runner, RunnerLine):
             self._pending["runner"] = self._runner(host.runner, "host")
@@ -251,7 +262,7 @@ class Picture:
             )
 
     def _changes(self, at: float) -> StatusSeen | None:
-        news = {part: value for part, value in self._pending.items() if getattr(self._told, part) != value}
+        news = {part: value for part, value in self._pending.items() if value is not None and getattr(self._told, part) != value}
         if not news:
             return None
         self._told = replace(self._told, **news)  # type: ignore[arg-type]  # parts by their names
