@@ -2,14 +2,14 @@
 // which of the two it is, counts ages on, and passes notifications and errors to the reader.
 (() => {
   "use strict";
-  const MAX_FAILURES = 5, MAX_DELAY_MS = 30_000, MAX_KNOCK_MS = 300_000, STEADY_MS = 5_000;
+  const MAX_MISSES = 5, MAX_DELAY_MS = 30_000, MAX_KNOCK_MS = 300_000, STEADY_MS = 5_000;
   const SILENT_MS = 25_000, FIRST_WORD_MS = 10_000, GRACE_MS = 20_000, BANNER_MS = 10_000;
   const byId = (id) => document.getElementById(id), each = (selector, visit) => document.querySelectorAll(selector).forEach(visit);
   const live = byId("live"), badge = byId("sse-connection-indicator"), retry = byId("retry-live"), ask = byId("notify-button");
   const canStream = Boolean(live && window.EventSource && window.ReadableStream && document.body.dataset.sse !== "off");
 
   // --- Times. The server prints exact ones; ages count on its clock, which the heartbeats tell.
-  const seen = new Map(), fresh = new Map();
+  const seen = new Map(), fresh = new Map(), dueAt = new Map();
   const loaded = performance.timeOrigin + (performance.getEntriesByType("navigation")[0]?.responseStart || performance.now());
   let skew = document.body.dataset.now ? document.body.dataset.now * 1000 - loaded : 0;
   const now = () => Date.now() + skew;
@@ -59,9 +59,8 @@
   });
 
   // --- The stream. States: disconnected, connecting, connected, reconnecting, error.
-  let state = "disconnected", link = null, openedAt = 0, heardAt = 0, liveAt = 0, downAt = Date.now(), failures = 0, lastId = "", timer = 0;
+  let state = "disconnected", link = null, openedAt = 0, heardAt = 0, liveAt = 0, downAt = Date.now(), attempt = 0, misses = 0, lastId = "", timer = 0, bannerTimer = 0;
   let polling = false, pollsWork = true, barred = false, bidden = false, queued = false, release = null;
-  const dueAt = new Map();
 
   function show(next = state) {
     if (state === "connected" && next !== "connected") downAt = Date.now();
@@ -70,7 +69,7 @@
     const kind = state === "connected" ? "connected" : !polling ? "disconnected" : pollsWork ? "polling" : "closed";
     badge.className = `connection-indicator ${kind}`;
     badge.title = `SSE: ${state}`;
-    const waiting = liveAt || failures ? "Reconnecting..." : "Connecting...";
+    const waiting = liveAt || misses ? "Reconnecting..." : "Connecting...";
     write(badge, { connected: "Live", disconnected: waiting, polling: "Polling", closed: "Offline" }[kind]);
     retry.hidden = !(polling && canStream);
     if (ask) ask.hidden = !(canStream && navigator.locks && window.Notification?.permission === "default");
@@ -80,27 +79,28 @@
     clearTimeout(timer);
     if (!canStream || link || openedAt || (document.hidden && !release)) return;
     openedAt = Date.now();
-    show(state === "error" ? state : liveAt || failures ? "reconnecting" : "connecting");
+    show(state === "error" ? state : liveAt || misses ? "reconnecting" : "connecting");
     htmx.trigger(live, "live:connect");
   }
 
   function hangUp() {
     const old = link;
     link = null;
-    openedAt = 0;
     clearTimeout(timer);
+    openedAt = 0;
     old?.abortController.abort();
   }
 
   function fail(leastMs = 0) {
     openedAt = 0;
-    if (state === "connected" && Date.now() - liveAt > STEADY_MS) failures = 0;
-    failures += 1;
-    show(failures >= MAX_FAILURES || barred ? "error" : "reconnecting");
+    const isLoss = state === "connected";
+    attempt = isLoss && Date.now() - liveAt > STEADY_MS ? 1 : attempt + 1;
+    misses = isLoss ? 0 : misses + 1;
+    show(misses >= MAX_MISSES || barred ? "error" : "reconnecting");
     if (state === "error") startPolling();
     if (barred) return;
-    const late = failures - MAX_FAILURES;
-    const delayMs = late > 0 ? Math.min(MAX_KNOCK_MS, MAX_DELAY_MS * 2 ** (late - 1)) : Math.min(MAX_DELAY_MS, 1000 * 2 ** (failures - 1));
+    const late = misses - MAX_MISSES;
+    const delayMs = late < 0 ? Math.min(MAX_DELAY_MS, 1000 * 2 ** (attempt - 1)) : Math.min(MAX_KNOCK_MS, MAX_DELAY_MS * 2 ** late);
     timer = setTimeout(connect, Math.max(leastMs, delayMs * (0.5 + Math.random() / 2)));
   }
 
@@ -186,8 +186,8 @@
       const banner = byId("sse-error-banner");
       banner.textContent = vm ? `${vm}: ${message}` : message;
       banner.hidden = false;
-      clearTimeout(banner.timer);
-      banner.timer = setTimeout(() => { banner.hidden = true; }, BANNER_MS);
+      clearTimeout(bannerTimer);
+      bannerTimer = setTimeout(() => { banner.hidden = true; }, BANNER_MS);
     });
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) return release ? undefined : (hangUp(), show(polling ? state : "disconnected"));
@@ -197,7 +197,7 @@
       poll();
     });
     window.addEventListener("online", () => barred || bidden || connect());
-    retry.addEventListener("click", () => { failures = 0; barred = bidden = false; connect(); });
+    retry.addEventListener("click", () => { attempt = misses = 0; barred = bidden = false; connect(); });
     ask?.addEventListener("click", () => Notification.requestPermission().then(() => { show(); lead(); }));
   }
 

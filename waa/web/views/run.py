@@ -117,6 +117,7 @@ class RunSummary:
     is_in_view: bool
     status: RunStatus
     word: str
+    tone: str
     started_at: float
     ended_at: float | None
     end_reason: str
@@ -241,13 +242,16 @@ def summary_of(state: State, run: Run) -> RunSummary:
     tasks = list(state.tasks.get(run.run_id, {}).values())
     current = [task for task in tasks if not task.is_over] if run.status is RunStatus.RUNNING else []
     vm = state.vms.get(run.vm)
+    is_in_view = vm is not None and vm.connection.connected is not False
+    is_known = is_in_view or run.status is not RunStatus.RUNNING
     return RunSummary(
         run_id=run.run_id,
         vm=run.vm,
         is_demo=vm is not None and vm.spec.origin is Origin.DEMO,
-        is_in_view=vm is not None and vm.connection.connected is not False,
+        is_in_view=is_in_view,
         status=run.status,
-        word=RUN_WORDS[run.status],
+        word=RUN_WORDS[run.status] if is_known else "Out of view",
+        tone=run.status.value if is_known else "unknown",
         started_at=run.started_at,
         ended_at=run.ended_at,
         end_reason=run.end_reason,

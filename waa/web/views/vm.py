@@ -342,7 +342,7 @@ def _data(vm: Vm) -> list[Datum]:
     spec = vm.spec
     link = vm.connection
     connection = {None: "not tried yet", True: "connected", False: "not connected"}[link.connected]
-    data = [Datum(name="Connection", value=connection, since_at=link.since_at, failure=link.failure)]
+    data = [Datum(name="Connection", value=connection, since_at=link.since_at)]
     if spec.container:
         data.append(_datum("Container", vm.container, _container_text(vm)))
     probe = vm.probe.value
