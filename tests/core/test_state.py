@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from tests.core.builders import FILE, INNER, T0, a_cursor, a_run, a_task, a_vm
+from tests.core.builders import FILE, INNER, T0, a_cursor, a_run, a_spec, a_task, a_vm
 from waa.core.entity import Entity, RunId, Trouble
 from waa.core.error import Failure
 from waa.core.event import Change, EventType
+from waa.core.spec import Origin
 from waa.core.state import MAX_TROUBLES, Progress, State, current_run
 from waa.core.status import Reason, RunStatus, TaskStatus
 
@@ -85,15 +86,25 @@ def test_the_current_run_is_the_one_that_runs_else_the_newest() -> None:
     assert current_run(State(), a_vm()) is None
 
 
-def test_a_removed_vm_takes_everything_along() -> None:
+def test_a_removed_vm_leaves_its_history() -> None:
     state = a_state(a_vm(), a_run(), a_task())
+    state.put_cursor(a_cursor())
+    state.evolve(Change(type=EventType.VM_REMOVED, at=T0, entity=a_vm()))
+    history = a_state(a_run(), a_task())
+    history.put_cursor(a_cursor())
+    assert state == history
+
+
+def test_the_removed_demo_takes_everything_along() -> None:
+    demo = a_vm(spec=a_spec(origin=Origin.DEMO))
+    state = a_state(demo, a_run(), a_task())
     state.put_cursor(a_cursor())
     other = a_state(a_vm("vm-2"), a_run("r2", vm="vm-2"), a_task(run_id=RunId("r2")))
     other.put_cursor(a_cursor("vm-2"))
     for entity in (a_vm("vm-2"), a_run("r2", vm="vm-2"), a_task(run_id=RunId("r2"))):
         state.put(entity)
     state.put_cursor(a_cursor("vm-2"))
-    state.evolve(Change(type=EventType.VM_REMOVED, at=T0, entity=a_vm()))
+    state.evolve(Change(type=EventType.VM_REMOVED, at=T0, entity=demo))
     assert state == other
 
 

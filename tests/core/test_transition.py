@@ -111,12 +111,13 @@ def test_a_vm_that_moved_is_no_longer_what_was_seen_at_the_old_place() -> None:
     assert (house.vm.phase, house.vm.container, house.vm.connection) == (Phase.UNKNOWN, Reading(), Connection())
 
 
-def test_a_forgotten_vm_is_removed_with_all_of_it() -> None:
+def test_a_forgotten_vm_leaves_its_history_and_its_run_is_told_no_further() -> None:
     house = House()
     house.read(RUN, *task_facts("a", at=T0))
-    house.state.put_cursor(a_log_read().cursor)
-    assert types(house.see(VmForgotten(vm="vm-1", at=T0))) == [EventType.VM_REMOVED]
-    assert house.state == State()
+    assert types(house.see(VmForgotten(vm="vm-1", at=T0))) == [EventType.RUN_INTERRUPTED, EventType.VM_REMOVED]
+    assert not house.state.vms
+    assert [run.status for run in house.state.runs.values()] == [RunStatus.INTERRUPTED]
+    assert [len(tasks) for tasks in house.state.tasks.values()] == [1]
 
 
 def test_of_a_vm_that_is_not_on_the_list_nothing_is_told() -> None:

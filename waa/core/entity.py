@@ -6,7 +6,7 @@ from typing import NewType
 from waa.core.error import Failure
 from waa.core.logs.fact import Activity, Dialect, TaskRef
 from waa.core.observation import Container, GuestProbe, LogSource, Machine, Reading, Runner, SetupPage
-from waa.core.spec import VmSpec
+from waa.core.spec import Origin, VmSpec
 from waa.core.status import BootStage, Phase, RunStatus, TaskStatus
 
 RunId = NewType("RunId", str)
@@ -62,6 +62,11 @@ class Vm:
     boot: Boot = Boot()
     run_id: RunId | None = None
     seen_at: float | None = None
+
+    @property
+    def is_played(self) -> bool:
+        """Whether it is the demo: what it did is no history, and goes when it goes."""
+        return self.spec.origin is Origin.DEMO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

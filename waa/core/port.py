@@ -148,7 +148,7 @@ class Store(Protocol):
 
     def append(self, changes: Sequence[Change], cursors: Sequence[LogCursor] = ()) -> list[Event]:
         """All of it in one transaction, durable when it returns. Ids rise without end, also across restarts.
-        VM_REMOVED deletes the VM with its runs, tasks and cursors."""
+        VM_REMOVED deletes the VM; its runs, tasks and cursors stay as history, but for the demo's."""
 
     def events_since(self, after: int, *, types: Collection[EventType] | None = None, limit: int = 1000) -> list[Event]:
         """The events with a greater id, oldest first."""

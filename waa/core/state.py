@@ -61,7 +61,7 @@ class State:
     def evolve(self, change: Change) -> None:
         """Take one change over."""
         if change.type is EventType.VM_REMOVED and isinstance(change.entity, Vm):
-            self._remove(change.entity.name)
+            self._remove(change.entity)
         else:
             self.put(change.entity)
 
@@ -136,11 +136,12 @@ class State:
                 progress = progress.with_task(replaced.status, -1)
             self.progress[task.run_id] = progress.with_task(task.status, 1)
 
-    def _remove(self, name: str) -> None:
-        self.vms.pop(name, None)
-        self.drop_runs([run.run_id for run in self.runs_of(name)])
-        for key in [key for key in self.cursors if key[0] == name]:
-            del self.cursors[key]
+    def _remove(self, vm: Vm) -> None:
+        self.vms.pop(vm.name, None)
+        if vm.is_played:
+            self.drop_runs([run.run_id for run in self.runs_of(vm.name)])
+            for key in [key for key in self.cursors if key[0] == vm.name]:
+                del self.cursors[key]
 
 
 def current_run(state: State, vm: Vm) -> Run | None:

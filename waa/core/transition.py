@@ -62,7 +62,7 @@ def decide(state: State, observation: AnyObservation, rules: Rules) -> list[Chan
     draft = _Draft(state, vm, observation.at, rules)
     match observation:
         case VmForgotten():
-            draft.changes.append(Change(type=EventType.VM_REMOVED, at=observation.at, entity=vm))
+            draft.forget()
             return draft.changes
         case LinkSought():
             draft.seek_link()
@@ -179,6 +179,13 @@ class _Draft:
             return
         if runner.value.pid is not None:
             self._put_run(EventType.RUN_CHANGED, replace(run, runner_pid=runner.value.pid))
+
+    def forget(self) -> None:
+        """Nobody looks any more: what runs is told no further."""
+        for run in self._runs_of_vm():
+            if run.status is RunStatus.RUNNING and not self._vm.is_played:
+                self._end_run(run, EventType.RUN_INTERRUPTED, self._at, reason="the VM is no longer watched")
+        self.changes.append(Change(type=EventType.VM_REMOVED, at=self._at, entity=self._vm))
 
     def finish(self) -> None:
         """The VM's own event, after everything else: its phase follows from the rest."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from waa.core.entity import Vm
 from waa.core.error import Failure, Unavailable, WaaError
 from waa.core.event import Change, Event, EventType
 from waa.core.observation import AnyObservation, LogCursor, LogRead, TroubleMet
@@ -240,7 +241,7 @@ class Recorder:
             decided = decide(self._staged, TroubleMet(vm=observation.vm, at=observation.at, failure=failure), self._rules)
         for change in decided:
             self._staged.evolve(change)
-            if change.type is EventType.VM_REMOVED:
+            if change.type is EventType.VM_REMOVED and isinstance(change.entity, Vm) and change.entity.is_played:
                 self._drop_cursors(observation.vm, batch)
         batch.changes.extend(decided)
         if isinstance(observation, LogRead) and observation.vm in self._staged.vms:
