@@ -140,6 +140,14 @@ TABLE: list[tuple[str, Vm, Run | None, Task | None, Phase, str]] = [
         "the runner has started, no task yet",
     ),
     ("exited, yet a run's runner", a_vm(connection=UP, container=EXITED, runner=RUNNER), RUNNING, None, Phase.RUNNING, "between two tasks"),
+    (
+        "paused in a run",
+        a_vm(connection=UP, container=Reading(value=Container(status=ContainerStatus.PAUSED)), runner=RUNNER),
+        RUNNING,
+        a_task(),
+        Phase.OFF,
+        "container winarena is paused",
+    ),
     ("exited between two of a launcher", a_vm(connection=UP, container=EXITED), LAUNCHER, None, Phase.RUNNING, "between two tasks"),
     ("run", a_vm(connection=UP), RUNNING, a_task(), Phase.RUNNING, "preparing a task of notepad"),
     (

@@ -271,13 +271,14 @@ def test_logs_are_looked_for_where_the_operator_says(side: LogSide, container: s
 
 def test_what_was_known_of_a_paused_container_counts_again_when_it_goes_on() -> None:
     """It says nothing anew: for the look inside, no time has passed."""
-    machine = Frames()
-    machine.inner("runner 0 7 100 python run.py")
-    machine.inner("probe 0 200 {}")
-    machine.container("paused")
-    assert machine.seen.probe == GuestProbe(ready=False, status="the container is paused")
-    assert isinstance(machine.seen.runner, Runner)
-    assert machine.seen.runner.pid == 7
-    machine.container("running")
-    assert machine.seen.probe == GuestProbe(ready=True, status="HTTP 200")
-    assert machine.seen.runner.pid == 7
+    talk = Talk()
+    talk.hear("container", RUNNING)
+    talk.hear("runner", "")
+    talk.hear("inner", 'probe 0 200 {"status":"ok"}')
+    talk.hear("inner", "runner 0 3 600 python ./run.py")
+    paused = talk.hear("container", "paused" + RUNNING[7:])
+    on = talk.hear("container", RUNNING)
+    assert paused is not None
+    assert (paused.probe, paused.runner) == (GuestProbe(ready=False, status="the container is paused"), None)
+    assert on is not None
+    assert (on.probe, on.runner) == (GuestProbe(ready=True, status="ok"), None)

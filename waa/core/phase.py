@@ -25,9 +25,10 @@ def phase_of(vm: Vm, run: Run | None, task: Task | None) -> tuple[Phase, str]:  
         return vm.phase, vm.phase_detail
     if not vm.connection.connected:
         return _unreached(vm)
-    has_runner = vm.runner.value is not None and vm.runner.value.pid is not None
     is_running = run is not None and run.status is RunStatus.RUNNING
     container = vm.container.value
+    is_paused = container is not None and container.status is ContainerStatus.PAUSED
+    has_runner = vm.runner.value is not None and vm.runner.value.pid is not None and not is_paused
     is_off = container is not None and container.status is not ContainerStatus.RUNNING
     if is_running and run is not None and (not is_off or has_runner or run.launcher):
         return Phase.RUNNING, _running_detail(task)
