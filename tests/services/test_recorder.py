@@ -27,6 +27,7 @@ from waa.core.observation import (
     VmNamed,
 )
 from waa.core.port import Store
+from waa.core.spec import Origin
 from waa.core.status import Reason
 from waa.core.transition import Rules
 from waa.services import recorder as module
@@ -226,22 +227,25 @@ async def test_a_cursor_without_events_is_written_when_it_is_due_and_on_close() 
     assert store.inner.load().cursors == [a_cursor(offset=20)]
 
 
-async def test_a_log_of_a_vm_that_went_leaves_no_cursor() -> None:
+@pytest.mark.parametrize(("origin", "kept"), [(Origin.API, 10), (Origin.DEMO, None)])
+async def test_a_log_is_read_on_where_its_vm_went_but_not_the_demos(origin: Origin, kept: int | None) -> None:
+    named = VmNamed(vm="vm-1", at=T0, spec=a_spec(origin=origin))
+    cursors = [a_cursor(offset=kept)] if kept is not None else []
     store = WatchedStore(MemoryStore())
     async with recording(store) as recorder:
-        await recorder.record(NAMED, wait=True)
+        await recorder.record(named, wait=True)
         store.gate.clear()
         await recorder.record(LinkOpened(vm="vm-1", at=T0))
         await eventually(lambda: recorder.pending == 0, "a commit to begin")
         await recorder.record(a_log_read(STARTED, offset=10))
         await recorder.record(VmForgotten(vm="vm-1", at=T0))
         await recorder.record(a_log_read(STARTED, offset=20))
-        await recorder.record(NAMED)
+        await recorder.record(named)
         store.gate.set()
         await recorder.flush()
-        assert (recorder.state.cursors, recorder.state.runs) == ({}, {})
+        assert (list(recorder.state.cursors.values()), len(recorder.state.runs)) == (cursors, len(cursors))
         assert list(recorder.state.vms) == ["vm-1"]
-        assert store.inner.load().cursors == []
+        assert list(store.inner.load().cursors) == cursors
 
 
 async def test_a_store_that_fails_for_a_while_loses_and_doubles_nothing(caplog: pytest.LogCaptureFixture) -> None:
