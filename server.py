@@ -19,6 +19,7 @@ from waa import __version__
 from waa.clock import Clock, system_clock
 from waa.config import Config, ConfigError, Switch, load
 from waa.core.attention import Limits
+from waa.core.entity import Vm
 from waa.core.error import Failure, WaaError
 from waa.core.event import Event, EventType
 from waa.core.observation import TroubleMet, VmForgotten, VmNamed
@@ -38,7 +39,7 @@ from waa.services.monitor import Monitor
 from waa.services.recorder import Recorder
 from waa.services.supervise import Supervisor
 from waa.store.sql import SqlStore
-from waa.web.app import MAX_BODY_BYTES, make_app
+from waa.web.app import MAX_REQUEST_BYTES, make_app
 from waa.web.deps import Deps, WebSettings
 from waa.web.feed import BenchmarkFeed
 from waa.web.panel_stream import PanelStreams
@@ -51,6 +52,7 @@ log = logging.getLogger("waa")
 ROOT = Path(__file__).resolve().parent
 PRUNE_EVERY_S = 3600.0
 DAY_S = 86400.0
+LEAVING = "demo leaves"
 
 
 class LogLines(Mapping[str, Sequence[LogLine]]):
@@ -78,12 +80,13 @@ class LogLines(Mapping[str, Sequence[LogLine]]):
 class Demo:
     """The embedded demo VM, which goes as soon as a real one is named."""
 
-    def __init__(self, config: Config, recorder: Recorder, monitor: Monitor) -> None:
+    def __init__(self, config: Config, recorder: Recorder, monitor: Monitor, supervisor: Supervisor) -> None:
         self._config = config
+        self._supervisor = supervisor
         self._recorder = recorder
         self._monitor = monitor
         self._vm: DemoVm | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._is_leaving = False
 
     async def start(self) -> None:
         """Play, where the configuration asks for it or names nothing else."""
@@ -98,20 +101,25 @@ class Demo:
 
     async def close(self) -> None:
         """End it. May be called twice."""
+        await self._supervisor.stop(LEAVING)
+        await self._stop()
+
+    async def _stop(self) -> None:
         vm, self._vm = self._vm, None
         if vm is not None:
             await asyncio.to_thread(vm.stop)
 
     def _hear(self, events: Sequence[Event]) -> None:
         added = (event.entity for event in events if event.type is EventType.VM_ADDED)
-        if self._ending is None and any(entity.spec.origin is not Origin.DEMO for entity in added if hasattr(entity, "spec")):
-            self._ending = asyncio.get_running_loop().create_task(self._leave())
+        if not self._is_leaving and any(isinstance(vm, Vm) and vm.spec.origin is not Origin.DEMO for vm in added):
+            self._is_leaving = True
+            self._supervisor.start(LEAVING, self._leave)
 
     async def _leave(self) -> None:
         for vm in list(self._recorder.state.vms.values()):
             if vm.spec.origin is Origin.DEMO:
                 await self._monitor.forget(vm.name)
-        await self.close()
+        await self._stop()
 
 
 @asynccontextmanager
@@ -129,6 +137,8 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         recorder = Recorder(store=store, rules=rules, clock=clock)
         stack.push_async_callback(recorder.close)
         state = await recorder.open()
+        supervisor = Supervisor()
+        stack.push_async_callback(supervisor.close)
         opener = Opener(ssh=SshOpener(data_dir=config.data, max_threads=config.ssh_threads, clock=clock), local=LocalOpener())
         stack.push_async_callback(opener.close)
         tails = LogTails()
@@ -140,7 +150,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
             on_log=tails.take,
             clock=clock,
         )
-        demo = Demo(config, recorder, monitor)
+        demo = Demo(config, recorder, monitor, supervisor)
         stack.push_async_callback(demo.close)
         stack.push_async_callback(monitor.close)
 
@@ -189,7 +199,6 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         stack.callback(panels.close)
         deps = Deps(
             settings=WebSettings(
-                sse=config.sse,
                 embed_origins=config.embed_origins,
                 allowed_hosts=config.allowed_hosts,
                 is_local=_is_loopback(config.host),
@@ -206,7 +215,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
             file_progress=lambda: live_files.progress if live_files is not None else None,
         )
         server = HTTPServer(
-            make_app(deps, ROOT / "static"), max_body_size=MAX_BODY_BYTES, max_header_size=32 * 1024, idle_connection_timeout=75
+            make_app(deps, ROOT / "static"), max_body_size=MAX_REQUEST_BYTES, max_header_size=32 * 1024, idle_connection_timeout=75
         )
         server.add_sockets(sockets)
         stack.push_async_callback(server.close_all_connections)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
@@ -9,11 +10,13 @@ import msgspec
 from waa.core.entity import Entity, Run, Task, Trouble, Vm
 from waa.core.error import Invalid
 from waa.core.event import EventType
-from waa.core.spec import Origin, VmSpec
+from waa.core.spec import LogSide, Origin, Transport, VmSpec
 
 _KINDS: Mapping[str, type[Entity]] = {"vm": Vm, "run": Run, "task": Task, "trouble": Trouble}
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in _KINDS.items()}
+
+_CHOICES: Mapping[str, type[StrEnum]] = {"transport": Transport, "log_side": LogSide}
 
 Decoded = TypeVar("Decoded")
 
@@ -47,8 +50,10 @@ def decode(type_: type[Decoded], data: bytes | str, *, name: str) -> Decoded:
         return msgspec.json.decode(data, type=type_)
     except msgspec.ValidationError as error:
         raise _named(error, name) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(name, f"is not JSON: {error}") from error
+    except RecursionError as error:
+        raise Invalid(name, "is nested too deeply") from error
 
 
 def convert(type_: type[Decoded], value: object, *, name: str, strict: bool = True) -> Decoded:
@@ -70,7 +75,13 @@ def spec_from(table: Mapping[str, object], *, origin: Origin, strict: bool = Tru
     for key in table:
         if key not in allowed:
             raise Invalid(str(key)[:80], f"is not a field of a VM; allowed: {', '.join(allowed)}")
-    return convert(VmSpec, {**table, "origin": origin.value}, name="vm", strict=strict)
+    try:
+        return convert(VmSpec, {**table, "origin": origin.value}, name="vm", strict=strict)
+    except Invalid as error:
+        kind = _CHOICES.get(error.field)
+        if kind is None:
+            raise
+        raise Invalid(error.field, f"is not one of: {', '.join(kind)}") from error
 
 
 def _encodable(plain: object) -> object:
@@ -87,7 +98,7 @@ def _encodable(plain: object) -> object:
 
 def _named(error: msgspec.ValidationError, name: str) -> Invalid:
     text, _, path = str(error).partition(" - at `$")
-    field = path.rstrip("`").lstrip(".")
+    field = path.rstrip("`").lstrip(".").removeprefix("[...]")
     if not field and "field `" in text:
         field = text.split("field `")[1].split("`")[0]
     if isinstance(error.__cause__, Invalid):

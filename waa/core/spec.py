@@ -1,6 +1,7 @@
 """What the operator says about a VM: how to reach it and where to look."""
 
 import re
+import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -8,6 +9,9 @@ from waa.core.error import Invalid
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """Names stand in URLs, DOM ids and file names."""
+
+MAX_TEXT = 1024
+"""Characters of a path or an address."""
 
 
 class Transport(StrEnum):
@@ -83,18 +87,27 @@ class VmSpec:
             raise Invalid("container", f"{self.container!r} is not a container name")
         if not re.fullmatch(r"[A-Za-z0-9_./-]{1,200}", self.engine) or self.engine.startswith("-"):
             raise Invalid("engine", f"{self.engine!r} is not a program such as docker or podman")
+        for field in ("ssh_key", "known_hosts", "proxy_jump", "vnc_url", "log_path", "results_dir"):
+            text = getattr(self, field)
+            if text is not None and (len(text) > MAX_TEXT or any(ord(letter) < 32 for letter in text)):
+                raise Invalid(field, f"is not up to {MAX_TEXT} printable characters")
         for field in ("log_path", "results_dir"):
             path = getattr(self, field)
-            if path is not None and (not path.startswith("/") or any(ord(letter) < 32 for letter in path) or len(path) > 1024):
+            if path is not None and not path.startswith("/"):
                 raise Invalid(field, f"{path!r} is not an absolute path")
-        try:
-            re.compile(self.process)
-        except re.error as error:
-            raise Invalid("process", f"{self.process!r} is not a regular expression: {error}") from error
         if not self.process or len(self.process) > 200 or any(ord(letter) < 32 for letter in self.process):
             raise Invalid("process", "is not 1 to 200 printable characters")
+        _need_expression("process", self.process)
         if self.vnc_url is not None and not re.match(r"https?://", self.vnc_url):
             raise Invalid("vnc_url", f"{self.vnc_url!r} is not an http or https address")
+
+
+def _need_expression(field: str, text: str) -> None:
+    try:
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of [[:space:]], which the machine's pgrep knows
+            re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise Invalid(field, f"{text!r} is not a regular expression: {error}") from error
 
 
 def _need_host(field: str, value: str) -> None:

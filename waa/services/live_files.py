@@ -18,7 +18,7 @@ Reader = Callable[[], tuple[bytes | None, bytes | None]]
 
 
 class LiveFiles:
-    """Looks at the files once a second. ``progress`` is what the progress file said last, None: nothing yet."""
+    """Looks at the files of an absolute ``folder`` once a second. ``progress`` is what the progress file said last, None: nothing yet."""
 
     def __init__(
         self, *, folder: str, recorder: Recorder, read: Reader, clock: Callable[[], float], seen_at: MutableMapping[str, float]
@@ -33,8 +33,7 @@ class LiveFiles:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        path = self._source.path if self._source.path.startswith("/") else f"/{self._source.path}"
-        spec = VmSpec(name=NAME, transport=Transport.LOCAL, container="", log_path=path, origin=Origin.FILES)
+        spec = VmSpec(name=NAME, transport=Transport.LOCAL, container="", log_path=self._source.path, origin=Origin.FILES)
         await self._recorder.record(VmNamed(vm=NAME, at=self._clock(), spec=spec), wait=True)
         cursor = self._recorder.state.cursors.get((NAME, self._source.key))
         reader = LiveReader.resume(cursor.parser if cursor is not None else {})

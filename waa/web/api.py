@@ -1,5 +1,7 @@
 """JSON endpoints for programs: the polling twins of the benchmark stream (A10, A11) and the list of VMs."""
 
+import dataclasses
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from waa.core.codec import decode, spec_from
@@ -12,10 +14,20 @@ from waa.web.base import BaseHandler
 
 ALIASES = {"docker_container": "container", "internal_ip": "guest_ip"}
 """Names of the register contract that differ from the configuration's."""
+RESERVED_NAMES = ("new", "register")
+"""Their pages would stand where another one does."""
 
 
 class ApiHandler(BaseHandler):
-    """Reads the choices that several endpoints share."""
+    """For programs: no cookie, no token, and the choices that several endpoints share."""
+
+    def check_xsrf_cookie(self) -> None:
+        """A foreign form cannot send JSON, nor DELETE; a foreign script needs a preflight for both, and gets no leave.
+
+        Raises Invalid for a body of another type.
+        """
+        if self.request.method == "POST" and not self.is_json:
+            raise Invalid("Content-Type", "must be application/json")
 
     def chosen_vm(self) -> Vm | None:
         """The VM of ``?vm=``, None where it is not given. Raises NotFound."""
@@ -56,11 +68,12 @@ class BenchmarkLiveHandler(ApiHandler):
 
 class BenchmarkProgressHandler(ApiHandler):
     """``GET /api/benchmark-progress``: the newest run in the shape of ``benchmark_progress.json``, or that file itself
-    where one is watched and no run is under way."""
+    where one is watched, no run is under way, and none was asked for."""
 
     def get(self) -> None:
         run, file = self.chosen_run(), self.deps.file_progress()
-        if file is not None and (run is None or run.status is not RunStatus.RUNNING):
+        is_free = not (self.one_argument("vm") or self.one_argument("run_id"))
+        if file is not None and is_free and (run is None or run.status is not RunStatus.RUNNING):
             self.write_json(file)
         else:
             self.write_json(wire.progress_file_payload(self.deps.recorder.state, run))
@@ -101,26 +114,16 @@ class ProbeVmHandler(ApiHandler):
         state, seen_at = self.deps.recorder.state, self.deps.monitor.seen_at
         vm = self.chosen_vm()
         if vm is not None:
-            self.write_json(wire.status_payload(vm, seen_at))
+            self.write_json(wire.aged_status(vm, seen_at))
         else:
-            self.write_json({"vms": [wire.status_payload(known, seen_at) for known in state.vms.values()]})
+            self.write_json({"vms": [wire.aged_status(known, seen_at) for known in state.vms.values()]})
 
 
 class VmRegisterHandler(ApiHandler):
     """``POST /api/vms/register``: watch one more VM; registering the same again changes what is said about it."""
 
     async def post(self) -> None:
-        if not self.is_json:
-            raise Invalid("Content-Type", "must be application/json")
-        body = decode(dict[str, object], self.request.body, name="body")
-        for alias, name in ALIASES.items():
-            if alias in body and name in body:
-                raise Invalid(alias, f"is another name of {name}: give one of them")
-        table = {ALIASES.get(key, key): value for key, value in body.items()}
-        for name in ("name", "ssh_host"):
-            if not table.get(name):
-                raise Invalid(name, "is required")
-        spec = spec_from({key: value for key, value in table.items() if value is not None}, origin=Origin.API)
+        spec = registered_spec(decode(dict[str, object], self.request.body, name="body"))
         is_new = await register(self, spec)
         vm = self.deps.recorder.state.vms[spec.name]
         payload = wire.vm_payload(self.deps.recorder.state, vm, self.deps.monitor.seen_at)
@@ -140,9 +143,6 @@ class VmHandler(ApiHandler):
         await forget(self, name)
         self.set_status(HTTPStatus.NO_CONTENT)
 
-    def check_xsrf_cookie(self) -> None:
-        """A foreign page cannot send DELETE without a preflight, which is refused."""
-
 
 class AzureJobsHandler(ApiHandler):
     """``GET /api/azure-jobs``: says that Azure is off; its data comes with the Azure extra."""
@@ -159,6 +159,35 @@ class AzureJobLogsHandler(ApiHandler):
         if not job_id:
             raise Invalid("job_id", "is required")
         self.write_json({"enabled": False, "job_id": job_id, "lines": [], "message": "Azure is not configured on this server"})
+
+
+def registered_spec(body: dict[str, object]) -> VmSpec:
+    """The VM of a register request; null leaves a field at its default. Raises Invalid by the names of the contract."""
+    for alias, name in ALIASES.items():
+        if alias in body and name in body:
+            raise Invalid(alias, f"is another name of {name}: give one of them")
+    given = {name: value for name, value in body.items() if value is not None}
+    need_named(given)
+    allowed = {item.name for item in dataclasses.fields(VmSpec)} - {"origin"}
+    for name in given:
+        if name not in allowed and name not in ALIASES:
+            raise Invalid(name[:80], f"is not a field of a VM; allowed: {', '.join(sorted(allowed | ALIASES.keys()))}")
+    try:
+        return spec_from({ALIASES.get(name, name): value for name, value in given.items()}, origin=Origin.API)
+    except Invalid as error:
+        for alias, name in ALIASES.items():
+            if name == error.field and alias in given:
+                raise Invalid(alias, str(error).partition(": ")[2]) from error
+        raise
+
+
+def need_named(values: Mapping[str, object]) -> None:
+    """Raises Invalid unless a VM's name and host are given."""
+    for name in ("name", "ssh_host"):
+        if values.get(name) in (None, ""):
+            raise Invalid(name, "is required")
+    if values["name"] in RESERVED_NAMES:
+        raise Invalid("name", f"{values['name']!r} is the name of a page; choose another")
 
 
 async def register(handler: BaseHandler, spec: VmSpec) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from tornado.web import Application, StaticFileHandler
 
 from waa.web import api, health, pages, stream
-from waa.web.base import NotFoundHandler, content_security_policy
+from waa.web.base import BaseHandler, NotFoundHandler
 from waa.web.deps import Deps
 
 NAME = r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})"
@@ -42,17 +42,19 @@ ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (r"/metrics", health.MetricsHandler),
 )
 
-MAX_BODY_BYTES = 256 * 1024
-"""Forms and JSON bodies; there are no uploads."""
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+"""Bodies up to this are read, so that one that is too long gets an answer that says so; beyond it the connection ends."""
 
 
-class StaticHandler(StaticFileHandler):
-    """Files under ``static/``: cached for good where the URL names their content, with the common headers."""
+class StaticHandler(BaseHandler, StaticFileHandler):
+    """Files under ``static/``: cached for good where the URL names their content, else asked for again."""
 
-    def set_default_headers(self) -> None:
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Content-Security-Policy", content_security_policy())
-        self.set_header("Server", "waa-live")
+    def initialize(self, deps: Deps, path: str) -> None:  # type: ignore[override]
+        BaseHandler.initialize(self, deps)
+        StaticFileHandler.initialize(self, path)
+
+    async def head(self, path: str) -> None:  # type: ignore[override]
+        await StaticFileHandler.head(self, path)
 
 
 def make_app(deps: Deps, static: Path) -> Application:
@@ -60,7 +62,7 @@ def make_app(deps: Deps, static: Path) -> Application:
     return Application(
         [
             *((path, handler, {"deps": deps}) for path, handler in ROUTES),
-            (r"/static/(.*)", StaticHandler, {"path": str(static)}),
+            (r"/static/(.*)", StaticHandler, {"deps": deps, "path": str(static)}),
         ],
         default_handler_class=NotFoundHandler,
         default_handler_args={"deps": deps},

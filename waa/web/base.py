@@ -13,8 +13,8 @@ from waa.core.error import Conflict, Invalid, NotFound, Unavailable, WaaError
 from waa.web.deps import Deps
 
 BROWSER_COOKIE = "waa_browser"
-SELF_ONLY = "'self'"
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+MAX_BODY_BYTES = 256 * 1024
+"""Forms and JSON bodies; there are no uploads."""
 _STATUS: Mapping[type[WaaError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
@@ -32,24 +32,30 @@ class BaseHandler(RequestHandler):
         self.deps = deps
 
     def set_default_headers(self) -> None:
-        """A strict policy everywhere: no inline script, no foreign origin, no frame but the allowed ones."""
+        """A strict policy everywhere: no inline script, no foreign origin, no frame. For every answer, errors too."""
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "same-origin")
         self.set_header("Cache-Control", "no-cache")
+        self.set_header("Content-Security-Policy", content_security_policy())
         self.set_header("Server", "waa-live")
 
     def prepare(self) -> None:
         """Refuse what comes under a foreign name (DNS rebinding) or from a foreign page (cross-site requests)."""
-        origins = self.deps.settings.embed_origins if self.public_to_embedders else ()
-        self.set_header("Content-Security-Policy", content_security_policy(origins))
+        self._open_to_embedders()
         host = _host_name(self.request.host)
         if not self.deps.settings.allows_host(host):
             raise HTTPError(HTTPStatus.MISDIRECTED_REQUEST, "Host %s is not a name of this server (setting allowed_hosts)", host)
         origin = self.request.headers.get("Origin")
-        if self.public_to_embedders and origin in self.deps.settings.embed_origins:
-            self._allow_origin(str(origin))
         if self.request.method not in ("GET", "HEAD", "OPTIONS") and origin is not None and not self._is_own(origin):
             raise HTTPError(HTTPStatus.FORBIDDEN, "Origin %s may not change anything here", origin)
+        if len(self.request.body) > MAX_BODY_BYTES:
+            raise HTTPError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is longer than %d bytes", MAX_BODY_BYTES)
+
+    async def head(self, *args: str) -> None:
+        """The headers of GET."""
+        answer = self.get(*args)
+        if answer is not None:
+            await answer
 
     def options(self, *_args: str) -> None:
         """The preflight of an embedding page."""
@@ -95,40 +101,44 @@ class BaseHandler(RequestHandler):
         self.write(encode(value))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Our own errors are answers, not events for the log."""
-        if not isinstance(value, WaaError):
+        """Errors that were meant are answers, not events for the log."""
+        if not isinstance(value, WaaError | HTTPError):
             super().log_exception(typ, value, tb)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """The one place where errors become HTTP: JSON for programs, a page for people."""
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
-        message, field = HTTPStatus(status_code).phrase, None
-        if isinstance(error, WaaError):
-            status_code = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
-            message, field = str(error), getattr(error, "field", None)
-        elif isinstance(error, HTTPError) and error.log_message:
-            message = error.log_message % error.args if error.args else error.log_message
-        self.set_status(status_code)
+        status, message, field = _told(error, status_code)
+        self._open_to_embedders()
+        self.set_status(status)
         if isinstance(error, Unavailable):
             self.set_header("Retry-After", "5")
         if self.wants_html:
             self.set_header("Content-Type", "text/html; charset=utf-8")
-            page = self.deps.renderer.page("error.html", status=status_code, message=message, field=field, look=self.deps.look())
-            self.finish(page)
+            self.finish(self.deps.renderer.page("error.html", status=status, message=message, field=field, look=self.deps.look()))
             return
         self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(encode({"error": {"status": int(status_code), "message": message, "field": field}}))
+        self.finish(encode({"error": {"status": status, "message": message, "field": field}}))
 
-    def _allow_origin(self, origin: str) -> None:
+    def _open_to_embedders(self) -> None:
+        """Let pages of the allowed origins read the answer, and put it into a frame."""
+        origins = self.deps.settings.embed_origins
+        if not self.public_to_embedders or not origins:
+            return
+        self.set_header("Content-Security-Policy", content_security_policy(origins))
+        self.set_header("Vary", "Origin")
+        origin = self.request.headers.get("Origin")
+        if origin not in origins:
+            return
         self.set_header("Access-Control-Allow-Origin", origin)
         self.set_header("Access-Control-Allow-Credentials", "true")
-        self.set_header("Access-Control-Allow-Methods", "GET, OPTIONS")
+        self.set_header("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
         self.set_header(
             "Access-Control-Allow-Headers",
             "hx-request, hx-source, hx-target, hx-current-url, hx-request-type, last-event-id, if-none-match",
         )
+        self.set_header("Access-Control-Expose-Headers", "ETag")
         self.set_header("Access-Control-Max-Age", "600")
-        self.set_header("Vary", "Origin")
 
     def _is_own(self, origin: str) -> bool:
         return origin.partition("://")[2].lower() == self.request.host.lower()
@@ -141,21 +151,25 @@ class NotFoundHandler(BaseHandler):
         super().prepare()
         raise NotFound(f"There is nothing at {self.request.path}")
 
+    def check_xsrf_cookie(self) -> None:
+        """Nothing can be changed here."""
+
 
 def content_security_policy(embedders: tuple[str, ...] = ()) -> str:
     """The same strict policy for every answer; ``embedders`` may put it into a frame."""
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {SELF_ONLY}",
-            f"style-src {SELF_ONLY}",
-            f"img-src {SELF_ONLY}",
-            f"connect-src {SELF_ONLY}",
-            f"form-action {SELF_ONLY}",
-            "base-uri 'none'",
-            f"frame-ancestors {' '.join((SELF_ONLY, *embedders))}",
-        )
-    )
+    own = ("script-src", "style-src", "img-src", "connect-src", "form-action")
+    frames = " ".join(("'self'", *embedders))
+    return "; ".join(("default-src 'none'", *(f"{name} 'self'" for name in own), "base-uri 'none'", f"frame-ancestors {frames}"))
+
+
+def _told(error: BaseException | None, status_code: int) -> tuple[int, str, str | None]:
+    """The status, the sentence and the field of an error."""
+    if isinstance(error, WaaError):
+        status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+        return int(status), str(error), getattr(error, "field", None)
+    if isinstance(error, HTTPError) and error.log_message:
+        return status_code, error.log_message % error.args if error.args else error.log_message, None
+    return status_code, HTTPStatus(status_code).phrase, None
 
 
 def _host_name(host: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from waa.core.logs.files import LiveProgress
 from waa.hub.hub import Hub
@@ -13,21 +14,24 @@ from waa.web.render import Renderer
 from waa.web.stream_service import StreamService
 from waa.web.view import Look
 
+LOCAL_NAME = "localhost"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSettings:
-    """The operator's decisions that concern the web. ``is_local``: it listens on loopback only, so that only local
-    names may be called by (others by ``allowed_hosts``)."""
+    """The operator's decisions that concern the web. ``is_local``: it listens on loopback only."""
 
-    sse: bool = True
     embed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     is_local: bool = True
 
     def allows_host(self, name: str) -> bool:
-        """Whether a Host header names this server."""
-        known = ("localhost", "127.0.0.1", "::1", *self.allowed_hosts)
-        return not self.is_local or name in known or name.endswith(".localhost")
+        """Whether a Host header (lower case, no port) names this server: an address, which no foreign page can make point
+        here, a local name, or one of ``allowed_hosts``. Any, where it serves others and the operator names none."""
+        if not self.is_local and not self.allowed_hosts:
+            return True
+        known = (LOCAL_NAME, *(host.lower() for host in self.allowed_hosts))
+        return name in known or name.endswith(f".{LOCAL_NAME}") or _is_address(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +49,11 @@ class Deps:
     look: Callable[[], Look]
     clock: Callable[[], float]
     file_progress: Callable[[], LiveProgress | None]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -24,6 +24,12 @@ MAX_INTERVAL_S = 60
 HEARTBEAT_S = 30.0
 REPLAYED = (EventType.TASK_COMPLETED, EventType.TASK_SETTLED, EventType.TROUBLE_MET)
 """What a client that was away must still be told; the rest it learns from the snapshot."""
+STATUS, PROGRESS = "status", "progress"
+
+Subject = tuple[str, str]
+"""STATUS and the name of a VM, or PROGRESS and the id of a run."""
+Saying = Mapping[str, object]
+"""A payload, but for the age of the look."""
 
 
 def clamp_interval(text: str | None) -> int:
@@ -50,10 +56,11 @@ class BenchmarkFeed:
         self._stop = hub.listen(self._hear)
 
     def group(self, interval_s: int) -> Fanout:
-        """The group of one interval."""
+        """The group of one interval; whoever joins it has been told what ``first`` gives."""
         group = self._groups.get(interval_s)
         if group is None:
-            group = self._groups[interval_s] = _Group(self, self._streams, interval_s)
+            fanout = self._streams.fanout(heartbeat=self.heartbeat, heartbeat_s=HEARTBEAT_S)
+            group = self._groups[interval_s] = _Group(self, fanout, interval_s)
         return group.fanout
 
     def first(self, interval_s: int, missed: Sequence[Event], *, has_gap: bool) -> bytes:
@@ -65,13 +72,29 @@ class BenchmarkFeed:
         if has_gap:
             parts.append(self._now("gap", {"message": "earlier events are no longer held; a snapshot follows"}))
         parts.extend(filter(None, (self.told(event) for event in missed)))
-        parts.extend(self.status(vm) for vm in self._state.vms.values())
-        runs = {run.run_id: run for run in wire.active_runs(self._state)}
-        newest = wire.shown_run(self._state)
-        if newest is not None:
-            runs.setdefault(newest.run_id, newest)
-        parts.extend(self.progress(run) for run in runs.values())
+        parts.extend(self.message(subject, saying) for subject, saying in self.snapshot().items())
         return b"".join(parts)
+
+    def snapshot(self) -> dict[Subject, Saying]:
+        """What there is to say of every VM, every run that runs, and the newest run."""
+        newest = wire.shown_run(self._state)
+        runs = [*wire.active_runs(self._state), *([newest] if newest is not None else [])]
+        subjects = [*((STATUS, name) for name in self._state.vms), *dict.fromkeys((PROGRESS, run.run_id) for run in runs)]
+        return {subject: saying for subject in subjects if (saying := self.saying(subject)) is not None}
+
+    def saying(self, subject: Subject) -> Saying | None:
+        """What there is to say of a VM or a run now, None where it is gone."""
+        kind, name = subject
+        if kind == STATUS:
+            vm = self._state.vms.get(name)
+            return wire.status_payload(vm) if vm is not None else None
+        run = self._state.runs.get(RunId(name))
+        return wire.progress_payload(self._state, run) if run is not None else None
+
+    def message(self, subject: Subject, saying: Saying) -> bytes:
+        """The message that says it; a VM's with the age of the last look."""
+        kind, name = subject
+        return self._now(kind, wire.aged_status(self._state.vms[name], self._seen_at) if kind == STATUS else saying)
 
     def told(self, event: Event) -> bytes | None:
         """The message of an event that must reach every client, None for all others."""
@@ -85,25 +108,9 @@ class BenchmarkFeed:
                 return _message("error", wire.error_payload(event.entity), wire_id)
         return None
 
-    def status(self, vm: Vm) -> bytes:
-        """A ``status`` message as of now."""
-        return self._now("status", wire.status_payload(vm, self._seen_at))
-
-    def progress(self, run: Run) -> bytes:
-        """A ``progress`` message as of now."""
-        return self._now("progress", wire.progress_payload(self._state, run))
-
     def heartbeat(self) -> bytes:
         """A6."""
         return _message("heartbeat", {"timestamp": self._clock()})
-
-    def vm(self, name: str) -> Vm | None:
-        """A VM of the state."""
-        return self._state.vms.get(name)
-
-    def run(self, run_id: RunId) -> Run | None:
-        """A run of the state."""
-        return self._state.runs.get(run_id)
 
     def close(self) -> None:
         """Hear no more events."""
@@ -111,47 +118,50 @@ class BenchmarkFeed:
         for group in self._groups.values():
             group.close()
 
-    def _now(self, name: str, payload: Mapping[str, object]) -> bytes:
+    def _now(self, name: str, payload: Saying) -> bytes:
         return _message(name, payload, self._hub.wire_id(self._hub.last_event_id))
 
     def _hear(self, events: Sequence[Event]) -> None:
-        groups = [group for group in self._groups.values() if len(group.fanout)]
         for interval_s in [key for key, group in self._groups.items() if not len(group.fanout)]:
             self._groups.pop(interval_s).close()
-        if not groups:
+        if not self._groups:
             return
         for event in events:
             message = self.told(event)
-            for group in groups:
+            for group in self._groups.values():
                 group.take(event, message)
 
 
 class _Group:
-    """Clients of one interval: what changed is collected and sent at most once per interval."""
+    """Clients of one interval: what changed is collected and sent at most once per interval.
 
-    def __init__(self, feed: BenchmarkFeed, streams: StreamService, interval_s: int) -> None:
-        self.fanout = streams.fanout(heartbeat=feed.heartbeat, heartbeat_s=HEARTBEAT_S)
+    ``_said`` is what was said last of each VM and run of the state: what says the same is not said again.
+    """
+
+    def __init__(self, feed: BenchmarkFeed, fanout: Fanout, interval_s: int) -> None:
+        self.fanout = fanout
         self._feed = feed
         self._interval_s = interval_s
-        self._vms: dict[str, None] = {}
-        self._runs: dict[RunId, None] = {}
-        self._sent: dict[str, bytes] = {}
+        self._touched: dict[Subject, None] = {}
+        self._said = feed.snapshot()
         self._timer: asyncio.TimerHandle | None = None
         self._next_s = 0.0
 
     def take(self, event: Event, message: bytes | None) -> None:
+        """Send at once what must not wait, and remember what changed."""
         if message is not None:
             self.fanout.publish(message)
         match event.entity:
-            case Vm():
-                self._vms[event.entity.name] = None
-            case Run() | Task():
-                self._runs[event.entity.run_id] = None
-        if (self._vms or self._runs) and self._timer is None:
+            case Vm(name=name):
+                self._touched[STATUS, name] = None
+            case Run(run_id=run_id) | Task(run_id=run_id):
+                self._touched[PROGRESS, run_id] = None
+        if self._touched and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(max(self._next_s, loop.time()), self._flush)
 
     def close(self) -> None:
+        """Send nothing more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -159,22 +169,14 @@ class _Group:
     def _flush(self) -> None:
         self._timer = None
         self._next_s = asyncio.get_running_loop().time() + self._interval_s
-        vms = [vm for vm in map(self._feed.vm, self._vms) if vm is not None]
-        runs = [run for run in map(self._feed.run, self._runs) if run is not None]
-        self._vms.clear()
-        self._runs.clear()
-        for vm in vms:
-            payload = wire.status_payload(vm, {vm.name: 0.0})
-            self._publish(f"vm {vm.name}", encode(payload), self._feed.status(vm))
-        for run in runs:
-            message = self._feed.progress(run)
-            self._publish(f"run {run.run_id}", message.partition(b"data:")[2], message)
-
-    def _publish(self, key: str, content: bytes, message: bytes) -> None:
-        """What says the same as last time is not said again."""
-        if self._sent.get(key) != content:
-            self._sent[key] = content
-            self.fanout.publish(message)
+        touched, self._touched = self._touched, {}
+        for subject in touched:
+            saying = self._feed.saying(subject)
+            if saying is None:
+                self._said.pop(subject, None)
+            elif self._said.get(subject) != saying:
+                self._said[subject] = saying
+                self.fanout.publish(self._feed.message(subject, saying))
 
 
 def _message(name: str, payload: Mapping[str, object], wire_id: str | None = None) -> bytes:

@@ -69,9 +69,7 @@ class VmFormHandler(PageHandler):
         entered = {name: self.get_body_argument(name) for name in self.request.body_arguments}
         try:
             values = spec_values(entered)
-            for name in ("name", "ssh_host"):
-                if not values.get(name):
-                    raise Invalid(name, "is required")
+            api.need_named(values)
             spec = spec_from(values, origin=Origin.API, strict=False)
             if spec.name in self.deps.recorder.state.vms:
                 raise Conflict(f"there is a VM named {spec.name!r} already")

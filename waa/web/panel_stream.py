@@ -7,6 +7,7 @@ are views: only the newest state counts, everything is sent in full on connect. 
 import asyncio
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from waa.core.codec import encode
@@ -33,6 +34,8 @@ CLOCK_S = 5.0
 FRESH_S = 5.0
 """A rendering that is asked for again within this time is the same bytes, unless something changed."""
 MAX_PANELS = 16
+MAX_CACHED = 256
+"""Renderings kept for who asks next, pages of finished runs are long."""
 
 Subject = tuple[str, str | None]
 """Name of a panel, and which VM or run it is about."""
@@ -140,7 +143,7 @@ class PanelStreams:
     # --- what changes ---
 
     def _hear(self, events: Sequence[Event]) -> None:
-        for subject in list(self._cache):
+        for subject in self._wanted() | self._cache.keys():
             panel = PANELS[subject[0]]
             if any(panel.is_touched(event, subject[1]) for event in events):
                 self._soil(subject)
@@ -181,7 +184,7 @@ class PanelStreams:
         self._next_panels_s = asyncio.get_running_loop().time() + PANEL_GAP_S
         dirty, self._dirty = self._dirty, set()
         self._forget_empty()
-        wanted = {subject for key in self._groups for subject in key.subjects}
+        wanted = self._wanted()
         changed = {subject: html for subject in dirty & wanted if (html := self._changed(subject)) is not None}
         for subject in dirty - wanted:
             self._cache.pop(subject, None)
@@ -232,7 +235,14 @@ class PanelStreams:
         return self._everything(key)
 
     def _everything(self, key: GroupKey) -> bytes:
-        return _unnamed([_partial(name, self.render((name, about))) for name, about in key.subjects])
+        """Every panel in full, but for those whose VM or run is gone."""
+        parts = []
+        for subject in key.subjects:
+            with suppress(NotFound):
+                parts.append(_partial(subject[0], self.render(subject)))
+                if self._told.get(subject) != self._cache[subject].view:
+                    self._told.pop(subject, None)  # one page is ahead of the others: the next change is for all
+        return _unnamed(parts)
 
     def _changed(self, subject: Subject) -> bytes | None:
         """The HTML if it says something else than what was sent last; None too where its VM or run is gone."""
@@ -251,14 +261,20 @@ class PanelStreams:
         panel = PANELS[name]
         look = self._look()
         view = panel.view(look, about)
-        rendered = self._cache[subject] = _Rendered(view, self._renderer.panel(panel, look, about), now)
+        rendered = _Rendered(view, self._renderer.panel(panel, look, about), now)
+        self._cache.pop(subject, None)  # the youngest stands last
+        self._cache[subject] = rendered
+        if len(self._cache) > MAX_CACHED:
+            del self._cache[next(iter(self._cache))]
         return rendered
+
+    def _wanted(self) -> set[Subject]:
+        return {subject for key in self._groups for subject in key.subjects}
 
     def _forget_empty(self) -> None:
         for key in [key for key, fanout in self._groups.items() if not len(fanout)]:
             del self._groups[key]
-        wanted = {subject for key in self._groups for subject in key.subjects}
-        for subject in self._told.keys() - wanted:
+        for subject in self._told.keys() - self._wanted():
             del self._told[subject]
 
 

@@ -28,10 +28,6 @@ class BenchmarkStreamHandler(BaseHandler):
             resumed=bool(last_id),
         )
 
-    async def head(self) -> None:
-        """The headers alone."""
-        await self.get()
-
     async def _stored(self, last_id: str) -> tuple[list[Event], int | None]:
         """What memory no longer holds of the events after an id, and the id from which memory holds the rest; None
         where events are lost to this client."""
@@ -43,7 +39,8 @@ class BenchmarkStreamHandler(BaseHandler):
             return [], after
         until = hub.last_event_id
         events = await self.deps.recorder.events_since(after, types=REPLAYED, limit=MAX_REPLAY)
-        return [event for event in events if event.id <= until], until if len(events) < MAX_REPLAY else None
+        is_whole = len(events) < MAX_REPLAY and after + 1 >= hub.first_event_id  # the store may have dropped some meanwhile
+        return [event for event in events if event.id <= until], until if is_whole else None
 
 
 class PanelStreamHandler(BaseHandler):
@@ -63,7 +60,3 @@ class PanelStreamHandler(BaseHandler):
             headers={"Cache-Control": "no-store, no-transform"},
             resumed="Last-Event-ID" in self.request.headers,
         )
-
-    def head(self) -> None:
-        """The headers alone."""
-        self.get()

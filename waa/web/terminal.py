@@ -4,6 +4,7 @@ Escape sequences are decoded by Rich; this module keeps the lines. Log text is n
 log, filled by the monitor and fetched again from the machine after a restart.
 """
 
+import codecs
 import re
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from waa.core.observation import LogSource
 MAX_LINES = 400
 """What a tail holds; a screen shows 30, the rest is for scrolling back."""
 MAX_LINE_CHARS = 2000
+MAX_OPEN_CHARS = 64 * 1024
+"""Of a row that has no end yet: a progress bar writes it anew again and again."""
 MAX_TAILS = 256
 """Logs that have a tail, in all: several per VM of a large fleet."""
 
@@ -45,7 +48,7 @@ class LogTail:
         self._shown: dict[int, LogLine] = {}
         self._open = ""
         self._next = 1
-        self._partial = b""
+        self._decoder = _utf8()
 
     @property
     def lines(self) -> tuple[LogLine, ...]:
@@ -64,16 +67,14 @@ class LogTail:
     def feed(self, data: bytes) -> int:
         """Take bytes in any pieces; gives the number of the first line that changed."""
         changed = self._next
-        text = (self._partial + data).decode("utf-8", errors="surrogateescape")
-        text, self._partial = _whole_characters(text)
-        rows = (self._open + text).split("\n")
+        rows = (self._open + self._decoder.decode(data)).split("\n")
         if len(rows) > MAX_LINES:
             self._next += len(rows) - MAX_LINES - 1
             rows = rows[-MAX_LINES - 1 :]
         for row in rows[:-1]:
             self._put(row)
             self._next += 1
-        self._open = _folded(rows[-1])[-MAX_LINE_CHARS * 4 :]
+        self._open = _overwritten(rows[-1])
         if self._open.strip():
             self._put(self._open)
         while len(self._rows) > MAX_LINES:
@@ -84,18 +85,19 @@ class LogTail:
     def begin_anew(self) -> None:
         """The log was truncated, or is another one. Numbers go on: an element's name is never used twice."""
         self.generation += 1
+        self._next += self._next in self._rows
         self._rows.clear()
         self._shown.clear()
-        self._open, self._partial = "", b""
+        self._open, self._decoder = "", _utf8()
 
     def _put(self, row: str) -> None:
-        self._rows[self._next] = row[: MAX_LINE_CHARS * 8]
+        self._rows[self._next] = _folded(row)[: MAX_LINE_CHARS * 8]
         self._shown.pop(self._next, None)
 
     def _line(self, number: int) -> LogLine:
         line = self._shown.get(number)
         if line is None:
-            line = self._shown[number] = LogLine(number=number, html=_html(_folded(self._rows[number])))
+            line = self._shown[number] = LogLine(number=number, html=_html(self._rows[number]))
         return line
 
 
@@ -132,20 +134,16 @@ class LogTails:
         return [log_key for name, log_key in self._tails if name == vm]
 
 
-def _whole_characters(text: str) -> tuple[str, bytes]:
-    """Up to three bytes of an unfinished UTF-8 character wait for the next piece; other bad bytes become a mark."""
-    end = len(text)
-    while end and len(text) - end < 3 and 0xDC80 <= ord(text[end - 1]) <= 0xDCFF:
-        end -= 1
-    rest = text[end:].encode("utf-8", errors="surrogateescape")
-    if rest and not _can_begin(rest):
-        end, rest = len(text), b""
-    return text[:end].encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace"), rest
+def _utf8() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")(errors="replace")
 
 
-def _can_begin(rest: bytes) -> bool:
-    length = 2 if 0xC2 <= rest[0] <= 0xDF else 3 if 0xE0 <= rest[0] <= 0xEF else 4 if 0xF0 <= rest[0] <= 0xF4 else 0
-    return len(rest) < length
+def _overwritten(row: str) -> str:
+    """An unfinished row without what its newest parts have written over, once it is long."""
+    if len(row) <= MAX_OPEN_CHARS:
+        return row
+    start = row.rfind("\r", 0, len(row) - MAX_OPEN_CHARS // 2)
+    return row[-MAX_OPEN_CHARS // 2 :] if start < 0 or len(row) - start > MAX_OPEN_CHARS else row[start:]
 
 
 def _folded(row: str) -> str:
@@ -153,8 +151,7 @@ def _folded(row: str) -> str:
     row = row.rstrip("\r")
     if "\r" not in row:
         return row
-    parts = [part for part in row.split("\r") if _CURSOR.sub("", part).strip()]
-    return parts[-1] if parts else ""
+    return next((part for part in reversed(row.split("\r")) if _CURSOR.sub("", part).strip()), "")
 
 
 def _html(row: str) -> Markup:

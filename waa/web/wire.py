@@ -20,7 +20,7 @@ class ProbePayload(TypedDict):
 
 
 class StatusPayload(TypedDict):
-    """One VM (A3). ``observed_at``: epoch seconds of the last sign of life, None: never."""
+    """One VM (A3), but for the age of what is said."""
 
     type: str
     vm: str
@@ -29,7 +29,6 @@ class StatusPayload(TypedDict):
     phase_detail: str
     waa_ready: bool
     probe: ProbePayload
-    observed_at: float | None
 
 
 class ProgressPayload(TypedDict):
@@ -82,7 +81,7 @@ def vnc_url(vm: Vm) -> str | None:
     return f"http://{f'[{host}]' if ':' in host else host}:{vm.spec.vnc_port}/"
 
 
-def status_payload(vm: Vm, seen_at: Mapping[str, float]) -> StatusPayload:
+def status_payload(vm: Vm) -> StatusPayload:
     """``waa_ready`` is True only while the guest is known to answer."""
     probe = vm.probe.value
     is_up = bool(vm.connection.connected)
@@ -94,8 +93,12 @@ def status_payload(vm: Vm, seen_at: Mapping[str, float]) -> StatusPayload:
         "phase_detail": vm.phase_detail,
         "waa_ready": bool(is_up and probe is not None and probe.ready and vm.probe.failure is None),
         "probe": {"status": probe.status if probe is not None else None, "vnc_url": vnc_url(vm)},
-        "observed_at": seen_at.get(vm.name, vm.seen_at),
     }
+
+
+def aged_status(vm: Vm, seen_at: Mapping[str, float]) -> dict[str, object]:
+    """A VM's status with ``observed_at``: epoch seconds of its last sign of life, None: never."""
+    return {**status_payload(vm), "observed_at": seen_at.get(vm.name, vm.seen_at)}
 
 
 def progress_payload(state: State, run: Run) -> ProgressPayload:
@@ -199,7 +202,8 @@ def counts_payload(progress: Progress, total: int | None) -> dict[str, object]:
 
 
 def live_payload(state: State, run: Run | None) -> dict[str, object]:
-    """The shape of ``benchmark_live.json`` (A11), from what was observed."""
+    """The shape of ``benchmark_live.json`` (A11), from what was observed: of the steps only the newest, counted from 0,
+    its whole action as its ``type``."""
     if run is None:
         return {"status": "idle"}
     task = newest_open(state, run)
@@ -208,14 +212,14 @@ def live_payload(state: State, run: Run | None) -> dict[str, object]:
             "task_id": task.task_id,
             "instruction": task.instruction or None,
             "domain": task.domain,
-            "steps": [{"step_idx": task.step, "action": task.action}] if task.step else [],
+            "steps": [{"step_idx": task.step - 1, "action": {"type": task.action}}] if task.step else [],
             "result": None,
         }
         if task is not None
         else None
     )
     return {
-        "status": "running" if run.status is RunStatus.RUNNING else "complete",
+        "status": FILE_WORDS[run.status],
         "vm": run.vm,
         "run_id": run.run_id,
         "total_tasks": run.total,
@@ -228,9 +232,8 @@ def progress_file_payload(state: State, run: Run | None) -> dict[str, object]:
     """The shape of ``benchmark_progress.json`` (A11)."""
     if run is None:
         return {"status": "idle", "provider": PROVIDER, "tasks_complete": 0, "tasks_total": None, "message": "no run was seen yet"}
-    words = {RunStatus.RUNNING: "running", RunStatus.FINISHED: "complete", RunStatus.INTERRUPTED: "error"}
     return {
-        "status": words[run.status],
+        "status": FILE_WORDS[run.status],
         "provider": PROVIDER,
         "tasks_complete": state.progress[run.run_id].completed,
         "tasks_total": run.total,
@@ -252,7 +255,7 @@ def vm_payload(state: State, vm: Vm, seen_at: Mapping[str, float]) -> dict[str, 
         "waa_port": vm.spec.waa_port,
         "vnc_port": vm.spec.vnc_port,
         "internal_ip": vm.spec.guest_ip,
-        **status_payload(vm, seen_at),
+        **aged_status(vm, seen_at),
         "phase_at": vm.phase_at,
         "failure": {"reason": failure.reason.value, "message": failure.message, "remedy": failure.remedy} if failure else None,
         "retry_at": vm.connection.retry_at,
@@ -281,6 +284,13 @@ def background_rows(state: State, now: float) -> list[BackgroundRow]:
         for task in background_tasks(state)
     ]
 
+
+FILE_WORDS: Mapping[RunStatus, str] = {
+    RunStatus.RUNNING: "running",
+    RunStatus.FINISHED: "complete",
+    RunStatus.INTERRUPTED: "error",
+}
+"""What the local files call the states of a run."""
 
 STATUS_WORDS: Mapping[TaskStatus, str] = {
     TaskStatus.PASSED: "passed",
