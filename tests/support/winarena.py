@@ -217,9 +217,14 @@ class WinArena:
 
     def close(self) -> None:
         """Remove everything. May be called twice."""
-        if self.folder.exists():
-            self.remove()
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.folder.exists():
+            return
+        self.remove()
+        deadline = time.monotonic() + DEADLINE_S
+        # Podman tidies up in the background, and makes its folders anew for that
+        while self._is_busy() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        shutil.rmtree(self.folder)
 
     def run(self, *arguments: str) -> str:
         """A command of the engine; gives what it prints. Raises RuntimeError with its complaint."""
@@ -240,6 +245,15 @@ class WinArena:
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return answer
+
+    def _is_busy(self) -> bool:
+        """Whether a program of the engine still works in the folder."""
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes()
+                if str(self.folder).encode() in words and words.split(b"\0")[0].endswith((b"podman", b"conmon", b"runc")):
+                    return True
+        return False
 
     def _prepare(self) -> None:
         for folder in (self.bin, self.control):
