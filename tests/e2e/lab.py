@@ -53,7 +53,9 @@ class Lab:
 
     def make_ready(self) -> None:
         """The container runs, its guest answers, and the server knows."""
-        if self.arena.status() != "running":
+        try:
+            self.arena.say("")
+        except OSError:
             self.arena.start()
         self.arena.set_ready(True)
         self.wait_for_vm(VM, waa_ready=True, connected=True)
@@ -66,6 +68,20 @@ class Lab:
             return vm if fields.items() <= vm.items() else None
 
         return wait_for(look, within_s=within_s, what=f"{name}: {fields}", hint=lambda: f"it is {self.server.vm(name)}")
+
+    def wait_for_failure(self, name: str, reason: str, *, within_s: float = 30.0) -> dict[str, Any]:
+        """What programs are told of the VM, as soon as it is unreachable for this reason."""
+
+        def look() -> dict[str, Any] | None:
+            vm: dict[str, Any] = self.server.vm(name)
+            return vm if vm["failure"] is not None and vm["failure"]["reason"] == reason else None
+
+        return wait_for(look, within_s=within_s, what=f"{name}: {reason}", hint=lambda: f"it is {self.server.vm(name)}")
+
+    def retry(self, name: str) -> None:
+        """Try an unreachable VM at once, as the page's button does."""
+        status, answer = self.server.send("POST", f"/vms/{name}/retry", {})
+        assert status == 200, answer
 
     def wait_for_runner(self, name: str) -> None:
         """The server sees the benchmark's process."""

@@ -90,7 +90,10 @@ class Observer:
     def _listen(self) -> None:
         headers = {"Last-Event-ID": self._last_id} if self._last_id else {}
         timeout = httpx.Timeout(5.0, read=None)
-        with httpx.Client(timeout=timeout, trust_env=False) as client, connect_sse(client, "GET", self._url() + self._path, headers=headers) as source:
+        with (
+            httpx.Client(timeout=timeout, trust_env=False) as client,
+            connect_sse(client, "GET", self._url() + self._path, headers=headers) as source,
+        ):
             self.statuses.append(source.response.status_code)
             source.response.raise_for_status()
             self.connections += 1

@@ -145,10 +145,6 @@ class WinArena:
         """No container."""
         self.run("rm", "-f", "-t", "0", "-i", self.name)
 
-    def status(self) -> str:
-        """The engine's word for it, "" where there is none."""
-        return self.run("ps", "-a", "--filter", f"name=^{self.name}$", "--format", "{{.State}}").strip()
-
     def exec(self, *command: str) -> str:
         """What a command prints inside. Raises RuntimeError where it fails."""
         return self.run("exec", self.name, *command)
