@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
+from urllib.parse import quote
 
 from waa.core.attention import Severity, attention_of
 from waa.core.entity import Run, Trouble, Vm
@@ -145,6 +146,7 @@ class Card:
     vnc_url: str
     alert: str
     boot_error: str
+    screenshot_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,8 +336,19 @@ def _card(look: Look, vm: Vm, alert: Severity | None) -> Card:
         memory_percent=machine.memory_used_percent if machine is not None else None,
         vnc_url=way_to(vm.spec).vnc_url,
         alert=alert.value if alert is not None else "",
+        screenshot_url=screenshot_url(state, vm, run),
         boot_error=vm.boot.error if PHASE_TONES.get(vm.phase, "setup") == "setup" else "",
     )
+
+
+def screenshot_url(state: State, vm: Vm, run: Run | None) -> str:
+    """Where the last screenshot of the VM's run is; another address for every step, "" before the first."""
+    tasks = state.tasks.get(run.run_id, {}).values() if run is not None else ()
+    task = max((task for task in tasks if task.step), key=lambda task: task.changed_at, default=None)
+    if task is None:
+        return ""
+    moment = quote(f"{task.run_id}-{task.index}-{task.attempt}-{task.step}{'-end' if task.is_over else ''}", safe="")
+    return f"/vms/{quote(vm.name, safe='')}/screenshot?of={moment}"
 
 
 def _data(vm: Vm) -> list[Datum]:
