@@ -1,0 +1,312 @@
+"""The whole application in this process, driven by observations: only the machines are missing."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPHeaders
+from tornado.testing import bind_unused_port
+
+from tests.core.builders import FILE, T0, a_cursor, a_log_read, a_spec
+from tests.web.stream_house import Clock
+from waa.core.error import Failure, LinkError
+from waa.core.logs import fact as f
+from waa.core.logs.files import LiveProgress
+from waa.core.observation import AnyObservation, LinkOpened, LogSource, VmNamed
+from waa.core.port import Link, LinkOpener, Store
+from waa.core.spec import Origin, VmSpec
+from waa.core.status import Reason
+from waa.core.transition import Rules
+from waa.probes.host import HostWatch
+from waa.services.monitor import Monitor
+from waa.services.recorder import Recorder
+from waa.services.supervise import Supervisor
+from waa.store.memory import MemoryStore
+from waa.web.app import MAX_REQUEST_BYTES, make_app
+from waa.web.deps import Deps, WebSettings
+from waa.web.feed import BenchmarkFeed
+from waa.web.panel_stream import PanelStreams
+from waa.web.render import Renderer
+from waa.web.stream_service import StreamLimits, StreamService
+from waa.web.terminal import LogLine, LogTails
+from waa.web.view import Look
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 10.0
+
+
+class ShutOpener:
+    """Every machine refuses the connection: what the tests see comes from what they record."""
+
+    async def open(self, spec: VmSpec) -> Link:
+        raise LinkError(Failure(reason=Reason.REFUSED, message=f"{spec.ssh_host} refuses the connection", remedy="Start it."))
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+
+class _Lines(Mapping[str, Sequence[LogLine]]):
+    def __init__(self, tails: LogTails) -> None:
+        self._tails = tails
+
+    def __getitem__(self, name: str) -> Sequence[LogLine]:
+        tail = self._tails.tail(name, FILE.key)
+        if tail is None:
+            raise KeyError(name)
+        return tail.lines
+
+    def __iter__(self) -> Any:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event as a client understands it; ``data`` is what its JSON says, text where it is none."""
+
+    event: str
+    data: Any
+    id: str | None = None
+    retry_ms: int | None = None
+
+    @property
+    def number(self) -> int:
+        """Of the id."""
+        assert self.id is not None
+        return int(self.id.rpartition("-")[2])
+
+
+@dataclass(slots=True)
+class Listener:
+    """A client of one stream."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    status: int = 0
+    headers: HTTPHeaders = field(default_factory=HTTPHeaders)
+    seen: list[Message] = field(default_factory=list)
+    _body: bytes = b""
+
+    async def next(self) -> Message:
+        """The next message. Raises AssertionError where the stream ends or is silent."""
+        async with asyncio.timeout(DEADLINE_S):
+            while b"\n\n" not in self._body:
+                size = int((await self.reader.readline()) or b"0", 16)
+                assert size, f"the stream ended after {self.seen[-3:]}"
+                self._body += (await self.reader.readexactly(size + 2))[:-2]
+        raw, _, self._body = self._body.partition(b"\n\n")
+        message = _parsed(raw.decode())
+        self.seen.append(message)
+        return message
+
+    async def take(self, count: int) -> list[Message]:
+        """That many messages."""
+        return [await self.next() for _ in range(count)]
+
+    async def until(self, event: str) -> Message:
+        """The next message of that name."""
+        while (message := await self.next()).event != event:
+            pass
+        return message
+
+    async def close(self) -> None:
+        """Go away."""
+        self.writer.close()
+        await self.writer.wait_closed()
+
+
+def _parsed(raw: str) -> Message:
+    fields: dict[str, str] = {}
+    for line in raw.split("\n"):
+        name, _, value = line.partition(": ")
+        fields[name] = f"{fields[name]}\n{value}" if name in fields else value
+    data = fields.get("data", "")
+    retry = fields.get("retry")
+    found = json.loads(data) if data.startswith(("{", "[")) else data
+    return Message(fields.get("event", "message"), found, fields.get("id"), int(retry) if retry is not None else None)
+
+
+@dataclass(slots=True, kw_only=True)
+class House:
+    """The running application."""
+
+    port: int
+    recorder: Recorder
+    monitor: Monitor
+    streams: StreamService
+    panels: PanelStreams
+    tails: LogTails
+    clock: Clock
+    stream_clock: Clock
+    supervisor: Supervisor
+    progress: LiveProgress | None = None
+    listeners: list[Listener] = field(default_factory=list)
+
+    @property
+    def netloc(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def ask(
+        self, path: str, method: str = "GET", *, body: str | bytes | None = None, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> HTTPResponse:
+        """One request, whatever its answer; redirects are not followed."""
+        return await AsyncHTTPClient().fetch(
+            f"http://{self.netloc}{path}",
+            method=method,
+            body=body,
+            headers=dict(headers or {}),
+            raise_error=False,
+            follow_redirects=False,
+            allow_nonstandard_methods=True,
+            **options,
+        )
+
+    async def json(self, path: str, **options: Any) -> Any:
+        """What a program reads there."""
+        answer = await self.ask(path, **options)
+        assert answer.code == 200, answer.body
+        return json.loads(answer.body)
+
+    async def post_json(self, path: str, value: object) -> HTTPResponse:
+        """A program's request."""
+        body = value if isinstance(value, bytes) else json.dumps(value)
+        return await self.ask(path, "POST", body=body, headers={"Content-Type": "application/json"})
+
+    async def raw(self, data: bytes) -> bytes:
+        """Everything that is answered to these bytes until the connection ends."""
+        async with asyncio.timeout(DEADLINE_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            try:
+                writer.write(data)
+                return await reader.read()
+            finally:
+                writer.close()
+
+    async def listen(self, path: str = "/api/benchmark-sse", *, headers: Mapping[str, str] | None = None) -> Listener:
+        """A client that has read the head of a stream's answer."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        lines = [f"GET {path} HTTP/1.1", f"Host: {self.netloc}", *(f"{name}: {value}" for name, value in (headers or {}).items())]
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        listener = Listener(reader, writer)
+        self.listeners.append(listener)
+        async with asyncio.timeout(DEADLINE_S):
+            start, _, rest = (await reader.readuntil(b"\r\n\r\n")).decode().partition("\r\n")
+        listener.status = int(start.split()[1])
+        listener.headers = HTTPHeaders.parse(rest)
+        return listener
+
+    async def record(self, *observations: AnyObservation) -> None:
+        """Take observations in; they are stored and shown when this returns."""
+        for observation in observations:
+            await self.recorder.record(observation)
+        await self.recorder.flush()
+
+    async def name(self, name: str = "vm-1", **fields: Any) -> None:
+        """A VM that is on the list, and watched by nobody."""
+        await self.record(VmNamed(vm=name, at=T0, spec=a_spec(name, origin=Origin.API, **fields)), LinkOpened(vm=name, at=T0))
+
+    async def tell(self, *facts: f.AnyFact, vm: str = "vm-1", source: LogSource = FILE) -> None:
+        """What the log of a VM says."""
+        await self.record(a_log_read(*facts, at=self.clock(), vm=vm, source=source))
+
+    async def start_run(self, *, total: int | None = 30, at: float = T0, vm: str = "vm-1") -> None:
+        """A run begins."""
+        planned = [f.RunPlanned(at=at, total=total)] if total is not None else []
+        await self.tell(f.RunStarted(at=at, dialect=f.Dialect.WAA), *planned, vm=vm)
+
+
+@asynccontextmanager
+async def house(
+    *,
+    store: Store | None = None,
+    capacity: int = 2000,
+    threshold: float = 1.0,
+    settings: WebSettings | None = None,
+    limits: StreamLimits | None = None,
+    opener: LinkOpener | None = None,
+    sse: bool = True,
+) -> AsyncIterator[House]:
+    """The application on a free port with its own clocks; all of it is closed in the end, the store by its recorder."""
+    clock, stream_clock = Clock(), Clock()
+    clock.now = T0 + 7200
+    async with AsyncExitStack() as stack:
+        recorder = Recorder(store=store or MemoryStore(), rules=Rules(threshold=threshold), clock=clock, capacity=capacity)
+        stack.push_async_callback(recorder.close)
+        state = await recorder.open()
+        supervisor = Supervisor()
+        stack.push_async_callback(supervisor.close)
+        tails = LogTails()
+        monitor = Monitor(
+            recorder=recorder, opener=opener or ShutOpener(), make_watch=HostWatch, supervisor=supervisor, on_log=tails.take, clock=clock
+        )
+        stack.push_async_callback(monitor.close)
+        streams = StreamService(limits, clock=stream_clock, tick_s=0.01, chance=lambda: 0.5)
+
+        def look() -> Look:
+            return Look(state=state, now=clock(), seen_at=monitor.seen_at, sse=sse, version="0", log_lines=_Lines(tails))
+
+        renderer = Renderer(ROOT / "templates", ROOT / "static")
+        feed = BenchmarkFeed(state=state, hub=recorder.hub, streams=streams, seen_at=monitor.seen_at, clock=clock)
+        stack.callback(feed.close)
+        panels = PanelStreams(renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock)
+        stack.callback(panels.close)
+        sock, port = bind_unused_port()
+        built = House(
+            port=port,
+            recorder=recorder,
+            monitor=monitor,
+            streams=streams,
+            panels=panels,
+            tails=tails,
+            clock=clock,
+            stream_clock=stream_clock,
+            supervisor=supervisor,
+        )
+        deps = Deps(
+            settings=settings or WebSettings(),
+            recorder=recorder,
+            hub=recorder.hub,
+            monitor=monitor,
+            streams=streams,
+            panels=panels,
+            feed=feed,
+            renderer=renderer,
+            look=look,
+            clock=clock,
+            file_progress=lambda: built.progress,
+        )
+        server = HTTPServer(make_app(deps, ROOT / "static"), max_body_size=MAX_REQUEST_BYTES, max_header_size=32 * 1024)
+        server.add_socket(sock)
+        stack.push_async_callback(server.close_all_connections)
+        stack.push_async_callback(streams.close)
+        stack.callback(server.stop)
+        try:
+            yield built
+        finally:
+            AsyncHTTPClient().close()
+            for listener in built.listeners:
+                listener.writer.close()
+
+
+async def until(condition: Callable[[], object | Awaitable[object]], what: str) -> None:
+    """Let the loop run until the condition holds. Raises AssertionError naming what was waited for."""
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                found = condition()
+                if await found if isinstance(found, Awaitable) else found:
+                    return
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"waited in vain for {what}") from None
+
+
+__all__ = ["FILE", "T0", "House", "Listener", "Message", "ShutOpener", "a_cursor", "house", "until"]
