@@ -81,7 +81,7 @@ class Config:
     )
     embed_origins: tuple[str, ...] = _setting((), "Origins whose pages may embed panels, such as https://wiki.example.org.")
     allowed_hosts: tuple[str, ...] = _setting(
-        (), "Further names this server is called by (the Host header); local names are always allowed."
+        (), "Further names this server is called by (the Host header); local names and addresses always are."
     )
     max_events: int = _setting(200_000, "Events kept for resuming clients.", low=1000, high=100_000_000)
     keep_runs_days: float = _setting(365.0, "How long a finished run is kept.", unit="days", low=1, high=36500)

@@ -126,7 +126,7 @@ class Monitor:
         self._begin(spec)
 
     async def forget(self, name: str) -> None:
-        """Stop watching a VM and take it off the list, with its runs and what was read of its logs."""
+        """Stop watching a VM and take it off the list; its runs stay, but for the demo's."""
         await self._end(name)
         self.seen_at.pop(name, None)
         await self._recorder.record(VmForgotten(vm=name, at=self._clock()), wait=True)
