@@ -181,6 +181,15 @@
       each("[data-poll]", (panel) => fresh.set(panel.id, beat.now * 1000));
       tellTimes();
     });
+    onJson("log", ({ list, oldest, html }) => {
+      const rows = byId(list);
+      if (!rows) return;
+      for (const row of [...new DOMParser().parseFromString(html, "text/html").body.children]) {
+        const known = byId(row.id);
+        if (known) known.replaceWith(row); else rows.append(row);
+      }
+      while (rows.firstElementChild?.id.split("-").pop() < oldest) rows.firstElementChild.remove();
+    });
     onJson("notify", ({ title, body, tag }) => { if (release) new Notification(title, { body, tag }); });
     onJson("error", ({ message, vm }) => {
       const banner = byId("sse-error-banner");

@@ -18,7 +18,7 @@ from waa.core.status import TaskStatus
 from waa.hub.hub import Hub
 from waa.web import sse, wire
 from waa.web.fanout import Fanout, Subscriber
-from waa.web.panels import PANELS, Panel, log_line_target, log_target
+from waa.web.panels import PANELS, Panel, log_list_id
 from waa.web.render import Renderer
 from waa.web.stream_service import StreamService
 from waa.web.terminal import LogTails
@@ -204,19 +204,16 @@ class PanelStreams:
                 fanout.publish(message or b"")
 
     def _log_message(self, vm: str, first: int | None) -> bytes | None:
-        """The changed lines as upserts, and the removal of those that fell off; all of it where that is shorter."""
+        """The changed lines and the number of the oldest that stays, for the page's script (a swap per line costs a browser
+        more than a fast log leaves it); the whole panel where that is shorter."""
         look = self._look()
         lines = look.log_lines.get(vm, ())
         new = [line for line in lines if first is not None and line.number >= first]
         if first is None or len(new) >= len(lines) or not new:
             html = self._changed(("log", vm))
             return _unnamed([_partial("log", html)]) if html is not None else None
-        added = b"".join(self._renderer.log_line(vm, line) for line in new)
-        oldest = lines[0].number
-        parts = [_swap(log_target(vm), "upsert", added)]
-        # A full tail loses a line for every new one; the removal of one that a page does not have does nothing.
-        parts += [_swap(log_line_target(vm, number), "delete", b"") for number in range(max(1, oldest - len(new)), oldest)]
-        return _unnamed(parts)
+        rows = b"".join(self._renderer.log_line(vm, line) for line in new).decode()
+        return sse.encode(encode({"list": log_list_id(vm), "oldest": lines[0].number, "html": rows}), event="log")
 
     def _look_at_clock(self) -> None:
         self._clock_timer = None

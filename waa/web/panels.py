@@ -175,11 +175,6 @@ PANELS: Mapping[str, Panel] = {panel.name: panel for panel in _ALL}
 """By name."""
 
 
-def log_target(vm: str) -> str:
-    """The CSS selector of the list that holds a VM's log lines (names may contain dots)."""
-    return "#log-lines-" + vm.replace(".", "\\.")
-
-
-def log_line_target(vm: str, number: int) -> str:
-    """The CSS selector of one line of it."""
-    return f"#log-{vm.replace('.', chr(92) + '.')}-{number}"
+def log_list_id(vm: str) -> str:
+    """The id of the list that holds a VM's log lines, whose own ids end in their numbers."""
+    return f"log-lines-{vm}"

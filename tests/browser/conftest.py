@@ -1,0 +1,63 @@
+"""One browser and two servers for all tests here: one plays the demo, the other does what a test says."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.browser.desk import Desk
+from tests.browser.visit import CHROMIUM, DEADLINE_MS, FLAGS, Visit
+from tests.support.server import Server
+
+DEMO_SPEED = "30"
+"""A run of sixteen tasks takes some ten seconds."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+# Of the package, not of the session: Playwright's loop must have ended before tests with a loop of their own begin.
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Chromium, once."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip("needs chromium")
+    expect.set_options(timeout=DEADLINE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def show(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that plays the demo, fast."""
+    server = Server(tmp_path_factory.mktemp("show"), environment={"WAA_DEMO_SPEED": DEMO_SPEED}).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="package")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A server whose VM waits for the test's orders."""
+    desk = Desk(tmp_path_factory.mktemp("desk"))
+    try:
+        yield desk.open()
+    finally:
+        desk.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    """Pages for one test, in which nothing may go wrong unnoticed."""
+    visit = Visit(browser)
+    try:
+        yield visit
+        assert visit.faults == []
+    finally:
+        visit.close()
