@@ -352,6 +352,18 @@ async def test_a_forgotten_vm_is_left_alone() -> None:
         assert "vm" not in house.monitor.seen_at
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_vm_can_be_forgotten_at_every_moment_of_the_end_of_its_link(turns: int) -> None:
+    async with House() as house:
+        await house.watch()
+        house.vm.break_link(Failure(reason=Reason.CLOSED, message="gone"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await house.monitor.forget("vm")
+        assert "vm" not in house.recorder.state.vms
+
+
 def test_result_folders_are_configured_or_printed() -> None:
     spec = VmSpec(name="vm")
     assert result_roots(VmSpec(name="vm", results_dir="/r"), {"result_dir": "'/x'"}, inner=False) == ["/r"]

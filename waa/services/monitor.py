@@ -318,6 +318,8 @@ class _Session:
         self._news = asyncio.Event()
         self._container_runs = asyncio.Event()
         self._readers: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def take_status(self, seen: StatusSeen) -> None:
         """Parts that come before the last ones were recorded are laid over them: the newest of each part counts."""
@@ -340,18 +342,38 @@ class _Session:
         self._news.set()
 
     async def run(self, watch: Watch, settle: Callable[[Watch], Coroutine[None, None, None]]) -> Failure:
-        """Until the link ends; gives why."""
-        failure = Failure(reason=Reason.CLOSED, message="the connection ended")
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(watch.run())
-                group.create_task(self._record(watch, group))
-                group.create_task(settle(watch))
-        except* LinkError as errors:
-            failure = _first(errors)
-        return failure
+        """Until the link ends; gives why. To be called once.
 
-    async def _record(self, watch: Watch, group: asyncio.TaskGroup) -> None:
+        Not by a TaskGroup: before Python 3.13 it swallows a cancellation that comes when one of its tasks has just failed,
+        and who stops a prober would wait for ever.
+        """
+        try:
+            for work in (watch.run(), self._record(watch), settle(watch)):
+                self._begin(work)
+            await self._end
+        except LinkError as error:
+            return error.failure
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        return Failure(reason=Reason.CLOSED, message="the connection ended")
+
+    def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Do it until it fails, or another one does."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._note_end)
+        return task
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._end.done():
+            self._end.set_exception(error)
+
+    async def _record(self, watch: Watch) -> None:
         told = False
         while True:
             await self._news.wait()
@@ -366,7 +388,7 @@ class _Session:
             for found in self._found:
                 reader = self._readers.get(found.source.key)
                 if reader is None or reader.done():
-                    self._readers[found.source.key] = group.create_task(self._read(watch, found.source))
+                    self._readers[found.source.key] = self._begin(self._read(watch, found.source))
 
     async def _read(self, watch: Watch, source: LogSource) -> None:
         """Follow one log for as long as the link lives; what lies in the container waits for the container."""
@@ -481,11 +503,6 @@ class _LogReader:
         cursor = LogCursor(vm=self._vm, source=self._source, offset=self._offset, parser=self._parser.state())
         observation = LogRead(vm=self._vm, at=self._clock(), source=self._source, facts=tuple(facts), cursor=cursor)
         await self._recorder.record(observation)
-
-
-def _first(errors: BaseExceptionGroup[LinkError]) -> Failure:
-    error = errors.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error.failure
 
 
 def _merged(before: StatusSeen, after: StatusSeen) -> StatusSeen:
