@@ -225,7 +225,7 @@ async def test_a_refused_vm_is_unreachable_with_reason_and_next_try() -> None:
         failure = house.state.connection.failure
         assert failure is not None
         assert (failure.reason, failure.remedy) == (Reason.REFUSED, "start sshd")
-        assert house.state.connection.retry_at is not None
+        assert house.monitor.retry_at["vm"] == NOW + 0.5
         house.monitor.retry_now("vm")
         await until(lambda: house.state.connection.connected)
         assert house.vm.opened == 2

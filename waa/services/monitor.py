@@ -71,12 +71,14 @@ class _Tools:
     clock: Callable[[], float]
     spread: Callable[[], float]
     seen_at: dict[str, float]
+    retry_at: dict[str, float]
 
 
 class Monitor:
     """Starts and ends the probers of all VMs.
 
-    ``seen_at`` is the last sign of life of each VM; it moves with every heartbeat and causes no event.
+    ``seen_at`` is the last sign of life of each VM; it moves with every heartbeat and causes no event. ``retry_at`` is when
+    a VM that cannot be reached is tried next.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Monitor:
         spread: Callable[[], float] = random.random,
     ) -> None:
         self.seen_at: dict[str, float] = {}
+        self.retry_at: dict[str, float] = {}
         self._recorder = recorder
         self._supervisor = supervisor
         self._clock = clock
@@ -102,6 +105,7 @@ class Monitor:
             clock=clock,
             spread=spread,
             seen_at=self.seen_at,
+            retry_at=self.retry_at,
         )
         self._probers: dict[str, _Prober] = {}
         self._stop_listening: Callable[[], None] | None = None
@@ -129,6 +133,7 @@ class Monitor:
         """Stop watching a VM and take it off the list; its runs stay, but for the demo's."""
         await self._end(name)
         self.seen_at.pop(name, None)
+        self.retry_at.pop(name, None)
         await self._recorder.record(VmForgotten(vm=name, at=self._clock()), wait=True)
 
     def retry_now(self, name: str) -> None:
@@ -206,7 +211,8 @@ class _Prober:
             delay_s = backoff_s(attempt, min_s=MIN_BACKOFF_S, max_s=MAX_BACKOFF_S, spread=self._tools.spread())
             now = self._clock()
             log.info("link failed vm=%s reason=%s retry_in_s=%.1f", self.spec.name, failure.reason, delay_s)
-            await self._recorder.record(LinkFailed(vm=self.spec.name, at=now, failure=failure, retry_at=now + delay_s))
+            await self._recorder.record(LinkFailed(vm=self.spec.name, at=now, failure=failure))
+            self._tools.retry_at[self.spec.name] = now + delay_s
             self.wake.clear()
             try:
                 async with asyncio.timeout(delay_s):
