@@ -65,13 +65,13 @@ def test_an_id_from_the_future_is_a_gap_too(lab: Lab) -> None:
 def test_the_polling_twins_agree_with_the_stream(lab: Lab) -> None:
     lab.make_ready()
     since = lab.observer.mark
-    lab.arena.start_run(tasks(3))
+    lab.arena.start_run(tasks(3, "twin"))
     lab.finish(1)
     lab.arena.step("computer.mouse.move(0, 0)")
     progress = lab.observer.next("progress", since=since, vm=VM, tasks_completed=1, current_step=1)
     live = lab.server.get(f"/api/benchmark-live?vm={VM}")
     assert (live["status"], live["total_tasks"], live["tasks_completed"]) == ("running", progress["total_tasks"], 1)
-    assert (live["current_task"]["task_id"], live["current_task"]["domain"]) == (progress["current_task"], "notepad")
+    assert (live["current_task"]["task_id"], live["current_task"]["domain"]) == (progress["current_task"], "twin")
     assert [step["step_idx"] + 1 for step in live["current_task"]["steps"]] == [progress["current_step"]]  # counted from 0
     file = lab.server.get(f"/api/benchmark-progress?run_id={progress['run_id']}")
     assert (file["status"], file["tasks_complete"], file["tasks_total"]) == ("running", 1, 3)
