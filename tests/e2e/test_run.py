@@ -82,8 +82,8 @@ def test_the_container_may_restart_between_two_tasks(lab: Lab, tmp_path: Path) -
         lab.observer.next("task_complete", since=since, vm="launched", task_id=task[1])
     told = lab.observer.all("task_complete", since=since, vm="launched", domain="launched")
     assert names(told) == plan
-    (run_id,) = {data["run_id"] for data in told}
-    assert {data["status"] for data in lab.observer.all("progress", since=since, run_id=run_id)} == {"running"}
+    runs = {data["run_id"] for data in told}
+    assert not [data for data in lab.observer.all("progress", since=since, status="interrupted") if data["run_id"] in runs]
     lab.remove("launched")
 
 
