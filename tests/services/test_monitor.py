@@ -330,6 +330,19 @@ async def test_the_exact_score_comes_from_the_result_file() -> None:
         assert house.vm.asked[0] == ("a-WOS", ("/results",), False)
 
 
+async def test_a_result_that_is_late_keeps_no_other_waiting() -> None:
+    async with House() as house:
+        await house.watch()
+        following = await house.follow_log()
+        house.vm.results["b-WOS"] = b"0.0\n"
+        following.on_data(BEGIN + task_log("a-WOS", "1.00", 5) + task_log("b-WOS", "0.00", 9))
+        await until(lambda: len(house.tasks()) == 2 and not house.tasks()[1].provisional)
+        assert house.tasks()[0].provisional
+        house.vm.results["a-WOS"] = b"1.0\n"
+        await until(lambda: not house.tasks()[0].provisional)
+        assert [asked for asked, _, _ in house.vm.asked] == ["a-WOS", "b-WOS", "a-WOS"]
+
+
 async def test_a_screenshot_is_asked_for_once_per_step() -> None:
     async with House() as house:
         await house.watch()

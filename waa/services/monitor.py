@@ -9,9 +9,11 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 
-from waa.core.entity import RunId, Task
+from waa.core.entity import Task
 from waa.core.error import Failure, LinkError, NotFound
 from waa.core.event import Event, EventType
 from waa.core.logs.fact import AnyFact
@@ -53,8 +55,8 @@ TICK_S = 10.0
 """How often what depends on time alone is looked at."""
 MAX_UNSETTLED = 500
 """Scores that wait for their ``result.txt``; a whole benchmark fits."""
-SETTLE_TRIES_S = (0.5, 5.0, 30.0)
-"""When ``result.txt`` is looked for after the task's end; it can be written a little later than the log line."""
+SETTLE_AGAIN_S = (0.5, 5.0, 30.0)
+"""When a ``result.txt`` that was not there is looked for again; it can be written a little later than the log line."""
 
 LogSink = Callable[[str, LogSource, bytes], None]
 """Takes log text for the live tail: VM, log, bytes. Empty bytes: the log begins anew."""
@@ -262,42 +264,45 @@ class _Prober:
         return None
 
     async def _settle(self, watch: Watch) -> None:
-        """Look for the exact scores of tasks that ended; the log only has them rounded."""
+        """Look for the exact scores of tasks that ended; the log only has them rounded. One that is not there yet is
+        looked for again later and keeps no other waiting."""
+        loop = asyncio.get_running_loop()
         state = self._recorder.state
         for run in state.runs_of(self.spec.name)[:1]:
             self.unsettled.extend(task for task in state.tasks[run.run_id].values() if task.is_over and task.provisional)
+        due: list[tuple[float, int, str, Task]] = []
         while True:
-            if not self.unsettled:
-                self.has_unsettled.clear()
-                await self.has_unsettled.wait()
-            task = self.unsettled.popleft()
-            if task.status not in (TaskStatus.ERROR,):
-                await self._settle_one(watch, task)
+            self.has_unsettled.clear()
+            while self.unsettled:
+                task = self.unsettled.popleft()
+                heappush(due, (loop.time(), 0, f"{task.run_id} {task.key}", task))
+            if not due or due[0][0] > loop.time():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(due[0][0] if due else None):
+                        await self.has_unsettled.wait()
+                continue
+            _, tries, name, task = heappop(due)
+            if not await self._settle_one(watch, task) and tries < len(SETTLE_AGAIN_S) and len(due) < MAX_UNSETTLED:
+                heappush(due, (loop.time() + SETTLE_AGAIN_S[tries], tries + 1, name, task))
 
-    async def _settle_one(self, watch: Watch, task: Task) -> None:
+    async def _settle_one(self, watch: Watch, task: Task) -> bool:
+        """Whether there is nothing more to look for."""
         run = self._recorder.state.runs.get(task.run_id)
-        if run is None:
-            return
-        inner = run.log.kind is not LogKind.FILE
-        roots = result_roots(self.spec, run.arguments, inner=inner)
-        for delay_s in SETTLE_TRIES_S if roots else ():
-            try:
-                text = await watch.read_result(domain=task.domain, task_id=task.task_id, roots=roots, inner=inner)
-            except LinkError as error:
-                log.debug("result not read vm=%s task=%s reason=%s", self.spec.name, task.key, error)
-                text = None
-            if text is not None and text.strip():
-                found = ScoreFound(
-                    vm=self.spec.name,
-                    at=self._clock(),
-                    run_id=RunId(run.run_id),
-                    domain=task.domain,
-                    task_id=task.task_id,
-                    score=read_score(text),
-                )
-                await self._recorder.record(found)
-                return
-            await asyncio.sleep(delay_s)
+        inner = run is not None and run.log.kind is not LogKind.FILE
+        roots = result_roots(self.spec, run.arguments, inner=inner) if run is not None else []
+        if not roots or task.status is TaskStatus.ERROR:
+            return True
+        try:
+            text = await watch.read_result(domain=task.domain, task_id=task.task_id, roots=roots, inner=inner)
+        except LinkError as error:
+            log.debug("result not read vm=%s task=%s reason=%s", self.spec.name, task.key, error)
+            return False
+        if text is None or not text.strip():
+            return False
+        score = read_score(text)
+        found = ScoreFound(vm=self.spec.name, at=self._clock(), run_id=task.run_id, domain=task.domain, task_id=task.task_id, score=score)
+        await self._recorder.record(found)
+        return True
 
 
 def result_roots(spec: VmSpec, arguments: Mapping[str, str], *, inner: bool) -> list[str]:
