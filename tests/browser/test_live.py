@@ -7,9 +7,18 @@ from playwright.sync_api import expect
 
 from tests.browser.desk import VM, Desk
 from tests.browser.visit import Traffic, Visit, expect_state, texts
-from tests.support.server import Server
+from tests.support.server import Server, wait_for
 
 LINE = "#log-lines-demo li"
+NOTE_CHANGES = """([watched, before]) => {
+  Object.assign(window, {watched, changed: new Set()});
+  new MutationObserver(() => {
+    for (const [name, selector] of Object.entries(watched)) {
+      const element = document.querySelector(selector);
+      if (element && element.innerHTML !== before[name]) window.changed.add(name);
+    }
+  }).observe(document.body, {subtree: true, childList: true, characterData: true, attributes: true});
+}"""
 
 
 def test_every_panel_of_the_overview_moves_while_the_demo_plays(show: Server, visit: Visit) -> None:
@@ -27,15 +36,9 @@ def test_every_panel_of_the_overview_moves_while_the_demo_plays(show: Server, vi
     }
     page.wait_for_selector("#task-results-list .task-result")
     before = {name: page.locator(selector).inner_html() for name, selector in watched.items()}
-    page.wait_for_function(
-        """([watched, before]) => Object.entries(watched).every(([name, selector]) => {
-             const element = document.querySelector(selector);
-             if (element && element.innerHTML !== before[name]) (window.changed ??= new Set()).add(name);
-             return window.changed?.has(name);
-           })""",
-        arg=[watched, before],
-        timeout=40_000,
-    )
+    page.evaluate(NOTE_CHANGES, [watched, before])
+    missing = "() => Object.keys(window.watched).filter((name) => !window.changed.has(name))"
+    wait_for(lambda: page.evaluate(missing) == [], within_s=60, what="every panel changes", hint=lambda: page.evaluate(missing))
     assert traffic.polls == []
     assert len(traffic.streams) == 1
 

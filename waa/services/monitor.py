@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
+from itertools import count
 
 from waa.core.entity import Task
 from waa.core.error import Failure, LinkError, NotFound
@@ -270,20 +271,21 @@ class _Prober:
         state = self._recorder.state
         for run in state.runs_of(self.spec.name)[:1]:
             self.unsettled.extend(task for task in state.tasks[run.run_id].values() if task.is_over and task.provisional)
-        due: list[tuple[float, int, str, Task]] = []
+        due: list[tuple[float, int, int, Task]] = []
+        order = count()
         while True:
             self.has_unsettled.clear()
             while self.unsettled:
                 task = self.unsettled.popleft()
-                heappush(due, (loop.time(), 0, f"{task.run_id} {task.key}", task))
+                heappush(due, (loop.time(), next(order), 0, task))
             if not due or due[0][0] > loop.time():
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(due[0][0] if due else None):
                         await self.has_unsettled.wait()
                 continue
-            _, tries, name, task = heappop(due)
+            _, _, tries, task = heappop(due)
             if not await self._settle_one(watch, task) and tries < len(SETTLE_AGAIN_S) and len(due) < MAX_UNSETTLED:
-                heappush(due, (loop.time() + SETTLE_AGAIN_S[tries], tries + 1, name, task))
+                heappush(due, (loop.time() + SETTLE_AGAIN_S[tries], next(order), tries + 1, task))
 
     async def _settle_one(self, watch: Watch, task: Task) -> bool:
         """Whether there is nothing more to look for."""
