@@ -96,7 +96,7 @@ class Seen:
                     self._news.clear()
         except TimeoutError:
             state = {part: getattr(self, part) for part in ("container", "probe", "runner", "setup_page", "logs", "error")}
-            raise AssertionError(f"never came: {what} {state}") from None
+            raise AssertionError(f"never came: {what} {state}; {len(self.alive)} heartbeats, told: {self.statuses}") from None
 
     async def beats(self, count: int) -> None:
         """Wait for so many further heartbeats."""
