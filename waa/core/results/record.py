@@ -21,6 +21,7 @@ MAX_STEPS = 10_000
 MAX_TEXT = 20_000
 """Characters of an action, a thought or an error; what is longer is cut."""
 MAX_NUMBER = 1_000_000
+MAX_PATH = 4096
 SLACK_S = 90.0
 """The log and the trajectory are written by one process, seconds apart."""
 
@@ -185,6 +186,7 @@ class _Reader:
     def _add(self, found: Mapping[str, object], number: int, own: Picture | None) -> None:
         last = self.steps[-1] if self.steps and self.steps[-1].attempt == self.attempt else None
         part = last.part + 1 if last is not None and last.number == number else 1
+        before: Picture | None
         if own is not None and own.name.startswith(f"{SCREENSHOT_FOLDER}/"):  # WAA-V2 records what it sees, the others what came of it
             before, after = own, self._following(own)
         else:
@@ -222,9 +224,9 @@ class _Reader:
     def _own(self, found: Mapping[str, object], number: int, *, is_reset: bool) -> Picture | None:
         """The screenshot that was recorded with a step; None where there is no such file."""
         for key in ("screenshot", "screenshot_file"):
-            name = found.get(key)
-            if isinstance(name, str) and is_file_name(name) and name.endswith(".png"):
-                return self._picture(name) if name in self._listed or not self._listed else None
+            name = _file_name(found.get(key))
+            if name.endswith(".png") and (name in self._listed or not self._listed):
+                return self._picture(name)
         label = "reset" if is_reset else str(number - 1)
         return self._only(label) or self._only(f"{SCREENSHOT_FOLDER}/{label}")
 
@@ -246,8 +248,9 @@ class _Reader:
             value = found.get(key)
             if not isinstance(value, str) or not value.strip() or _NOT_SAVED.fullmatch(value):
                 continue
-            if value.startswith("plan_result-step_") and is_file_name(value):
-                text = self._folder.texts.get(value)
+            name = _file_name(value)
+            if name.startswith("plan_result-step_"):
+                text = self._folder.texts.get(name)
                 return _text(text.decode("utf-8", "replace")) or None if text is not None else None
             return _text(value) or None
         return None
@@ -292,6 +295,14 @@ def _action(value: object) -> tuple[str, tuple[Aim, ...]]:
     if isinstance(value, Sequence):
         return _text(json.dumps(value, ensure_ascii=False)), ()
     return "", ()
+
+
+def _file_name(value: object) -> str:
+    """The name of a file in the task's folder, "" for other text. The first WAA recorded whole paths."""
+    if not isinstance(value, str) or len(value) > MAX_PATH:
+        return ""
+    name = value if value.startswith(f"{SCREENSHOT_FOLDER}/") else value.rpartition("/")[2]
+    return name if is_file_name(name) else ""
 
 
 def _told_error(text: str) -> tuple[str, str]:
