@@ -14,7 +14,7 @@ run: $(VENV)/.runtime ## set up what is missing and serve the dashboard on http:
 	@exec $(BIN)/python server.py
 
 test: system lint types ## set up what is missing and run everything: lint, types, all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3
 
 check: lint types quick ## the inner loop: lint, types, quick tests
 
@@ -26,7 +26,7 @@ types: $(VENV)/.test ## static types
 	$(BIN)/mypy
 
 quick: $(VENV)/.test ## tests that need nothing but Python
-	$(BIN)/python -m pytest -m "not browser and not container and not sshd and not netns and not nginx and not slow"
+	$(BIN)/python -m pytest -n 2 -m "not browser and not container and not sshd and not netns and not nginx and not slow"
 
 format: $(VENV)/.test ## format the code
 	$(BIN)/ruff check --fix .

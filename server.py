@@ -133,14 +133,12 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         sockets = _bind(config)
         for sock in sockets:
             stack.callback(sock.close)
-        supervisor = Supervisor(on_failure=lambda name, error: report(name, error))  # noqa: PLW0108 - defined below, where its parts are
-        stack.push_async_callback(supervisor.close)
         store = SqlStore(config.database_url)
         rules = Rules(threshold=config.threshold, runner_grace_s=config.runner_grace_s)
         recorder = Recorder(store=store, rules=rules, clock=clock)
         stack.push_async_callback(recorder.close)
         state = await recorder.open()
-        supervisor = Supervisor()
+        supervisor = Supervisor(on_failure=lambda name, error: _report(supervisor, recorder, clock(), name, error))
         stack.push_async_callback(supervisor.close)
         opener = Opener(ssh=SshOpener(data_dir=config.data, max_threads=config.ssh_threads, clock=clock), local=LocalOpener())
         stack.push_async_callback(opener.close)
@@ -158,14 +156,6 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         demo = Demo(config, recorder, monitor, supervisor)
         stack.push_async_callback(demo.close)
         stack.push_async_callback(monitor.close)
-
-        def report(name: str, error: Exception) -> None:
-            """A prober that failed for a reason that nobody foresaw is shown to the users too."""
-            vm = name.removeprefix("vm ")
-            failure = Failure(reason=Reason.PROTOCOL, message=f"watching {vm} failed: {error}", remedy="See the server's log.")
-            met = TroubleMet(vm=vm, at=clock(), failure=failure)
-            supervisor.start(f"report {clock()}", functools.partial(recorder.record, met))
-
         await _name_vms(config, recorder, clock)
         monitor.start()
         await demo.start()
@@ -182,6 +172,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
                 state=state,
                 now=clock(),
                 seen_at=monitor.seen_at,
+                retry_at=monitor.retry_at,
                 limits=limits,
                 interval_s=config.interval_s,
                 sse=config.sse,
@@ -239,6 +230,15 @@ async def _name_vms(config: Config, recorder: Recorder, clock: Clock) -> None:
             await recorder.record(VmForgotten(vm=vm.name, at=clock()), wait=True)
     for spec in config.vms:
         await recorder.record(VmNamed(vm=spec.name, at=clock(), spec=spec), wait=True)
+
+
+def _report(supervisor: Supervisor, recorder: Recorder, now: float, name: str, error: Exception) -> None:
+    """A prober that failed for a reason that nobody foresaw is shown to the users too."""
+    vm = name.removeprefix("vm ")
+    failure = Failure(reason=Reason.PROTOCOL, message=f"watching {vm} failed: {error}", remedy="See the server's log.")
+    told = functools.partial(recorder.record, TroubleMet(vm=vm, at=now, failure=failure))
+    if f"report {vm}" not in supervisor.names:
+        supervisor.start(f"report {vm}", told)
 
 
 async def _prune(config: Config, recorder: Recorder, clock: Clock) -> None:

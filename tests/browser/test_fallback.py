@@ -144,7 +144,7 @@ def test_five_failures_make_it_poll_and_it_comes_back_by_itself(desk: Desk, visi
     page.clock.install()
     page.goto(desk.url)
     for failure in range(1, 5):
-        wait_for(lambda count=failure: page.evaluate("1") and len(traffic.streams) >= count, what=f"attempt {failure}")
+        traffic.wait_for_streams(failure)
         page.clock.run_for(1000 * 2 ** (failure - 1))
     expect_state(page, "polling")
     expect(page.locator("#sse-connection-indicator")).to_have_attribute("title", "SSE: error")

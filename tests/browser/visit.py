@@ -6,6 +6,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, WebError, expect
 
+from tests.support.server import wait_for
+
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
     "--no-sandbox",
@@ -42,7 +44,8 @@ class Visit:
         context.add_init_script(WATCH_POLICY + init)
 
         def hear(message: ConsoleMessage) -> None:
-            if message.type in ("error", "warning") and not (allows_outage and NETWORK.search(message.text)):
+            is_expected = allows_outage or "/screenshot?" in message.location["url"]  # a runner that took none yet
+            if message.type in ("error", "warning") and not (is_expected and NETWORK.search(message.text)):
                 self.faults.append(f"{message.type}: {message.text} at {message.location}")
 
         def fail(error: WebError) -> None:
@@ -98,7 +101,12 @@ class Traffic:
         self.all: list[str] = []
         self.streams: list[str] = []
         self.polls: list[str] = []
+        self._page = page
         page.on("request", self._note)
+
+    def wait_for_streams(self, count: int) -> None:
+        """Until so many streams have been asked for."""
+        wait_for(lambda: self._page.evaluate("1") and len(self.streams) >= count, what=f"stream {count} is asked for")
 
     def _note(self, request: Request) -> None:
         path = "/" + request.url.split("/", 3)[3]

@@ -89,7 +89,7 @@ OBSERVATIONS: st.SearchStrategy[AnyObservation] = st.one_of(
     st.builds(TimePassed, **_seen),
     st.builds(LinkSought, **_seen),
     st.builds(LinkOpened, **_seen),
-    st.builds(LinkFailed, **_seen, failure=FAILURES, retry_at=MOMENTS),
+    st.builds(LinkFailed, **_seen, failure=FAILURES),
     st.builds(TroubleMet, **_seen, failure=FAILURES),
     st.builds(
         ScoreFound,

@@ -17,7 +17,7 @@ from waa.core.status import BootStage, ContainerStatus, Reason, TaskStatus
 
 FAILURE = Failure(reason=Reason.HOST_KEY, message="changed", remedy="remove the old one")
 FULL_VM = a_vm(
-    connection=Connection(connected=False, since_at=T0, failure=FAILURE, retry_at=T0 + 0.1),
+    connection=Connection(connected=False, since_at=T0, failure=FAILURE),
     container=Reading(value=Container(status=ContainerStatus.RUNNING, started_at=T0), since_at=T0, failure=FAILURE, failed_at=T0),
     machine=Reading(value=Machine(disk_free_bytes=2**40, clock_skew_s=-0.5), since_at=T0),
     boot=Boot(stage=BootStage.DOWNLOADING, percent=12.5, log=FILE.key),

@@ -139,10 +139,10 @@ def test_a_link_that_opens_fails_and_opens_again() -> None:
     house = House()
     assert house.vm.connection == Connection(connected=True, since_at=T0)
     assert house.see(LinkOpened(vm="vm-1", at=T0 + 1)) == []
-    (down,) = house.see(LinkFailed(vm="vm-1", at=T0 + 5, failure=NO_ANSWER, retry_at=T0 + 6))
+    (down,) = house.see(LinkFailed(vm="vm-1", at=T0 + 5, failure=NO_ANSWER))
     assert (down.type, down.previous) == (EventType.VM_DISCONNECTED, "unknown")
     assert (house.vm.phase, house.vm.phase_detail, house.vm.phase_at) == (Phase.UNREACHABLE, "no answer", T0 + 5)
-    assert house.see(LinkFailed(vm="vm-1", at=T0 + 7, failure=NO_ANSWER, retry_at=T0 + 9)) == []
+    assert house.see(LinkFailed(vm="vm-1", at=T0 + 7, failure=NO_ANSWER)) == []
     refused = Failure(reason=Reason.REFUSED, message="refused")
     assert types(house.see(LinkFailed(vm="vm-1", at=T0 + 9, failure=refused))) == [EventType.VM_CHANGED]
     assert (house.vm.connection.since_at, house.vm.phase_at) == (T0 + 5, T0 + 5)

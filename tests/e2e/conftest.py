@@ -39,4 +39,6 @@ def lab(arena: WinArena, sshd: Sshd, tmp_path_factory: pytest.TempPathFactory) -
             lab.wait_for_vm(VM, connected=True)
             yield lab
     finally:
-        lab.server.stop()
+        status = lab.server.stop()
+    assert status == 0
+    assert "Traceback" not in lab.server.text(), lab.server.text()

@@ -11,7 +11,8 @@ from tests.support.sshd import Sshd
 from tests.support.winarena import WinArena
 
 VM = "lab"
-"""The VM that the configuration file of the laboratory names."""
+HUNG = "hung"
+"""The VMs that the configuration file of the laboratory names. On the second the container engine never answers, all the time."""
 
 FAST = {"status_interval_s": 1, "runner_grace_s": 5, "demo": "off"}
 Task = tuple[str, str]
@@ -32,7 +33,10 @@ class Lab:
     def __init__(self, arena: WinArena, sshd: Sshd, folder: Path) -> None:
         self.arena = arena
         self.sshd = sshd
-        self.server = Server(folder, config=toml(FAST, [self.vm_fields(VM)]))
+        hung = folder / "docker"
+        hung.write_text("#!/bin/sh\nexec sleep 1000\n")
+        hung.chmod(0o755)
+        self.server = Server(folder, config=toml(FAST, [self.vm_fields(VM), self.vm_fields(HUNG, engine=str(hung))]))
         self.observer = Observer(lambda: self.server.url)
 
     def vm_fields(self, name: str, **changes: object) -> dict[str, object]:
@@ -94,9 +98,9 @@ class Lab:
             self.arena.finish_task(score)
 
 
-def tasks(count: int, domain: str = "notepad") -> list[Task]:
-    """So many tasks."""
-    return [(domain, f"id-{number}") for number in range(1, count + 1)]
+def tasks(count: int, domain: str) -> list[Task]:
+    """So many tasks, named after their domain: a VM that is new to the server reads the runs of earlier tests too."""
+    return [(domain, f"{domain}-{number}") for number in range(1, count + 1)]
 
 
 def names(completed: Sequence[Mapping[str, Any]]) -> list[Task]:

@@ -68,22 +68,22 @@ def test_what_was_written_while_sshd_was_killed_arrives_once(lab: Lab, tmp_path:
         lab.register("killed", **sshd.spec_fields())
         lab.wait_for_vm("killed", waa_ready=True)
         since = lab.observer.mark
-        lab.arena.start_run(tasks(4))
-        run_id = lab.observer.next("progress", since=since, vm="killed", current_task="id-1")["run_id"]
+        lab.arena.start_run(tasks(4, "killed"))
+        run_id = lab.observer.next("progress", since=since, vm="killed", current_task="killed-1")["run_id"]
         lab.arena.step("computer.mouse.move(1, 1)")
         sshd.kill_sessions()
         lab.finish(1)
-        lab.observer.next("task_complete", since=since, vm="killed", task_id="id-1")
+        lab.observer.next("task_complete", since=since, vm="killed", task_id="killed-1")
         sshd.stop()
         lab.wait_for_failure("killed", "refused")
         lab.finish(2)
         lab.arena.step("computer.mouse.move(2, 2)")
         sshd.start()
         lab.retry("killed")
-        lab.observer.next("progress", since=since, vm="killed", current_task="id-4", current_step=1)
+        lab.observer.next("progress", since=since, vm="killed", current_task="killed-4", current_step=1)
         lab.finish(1)
-        lab.observer.next("task_complete", since=since, vm="killed", task_id="id-4")
-        assert names(lab.observer.all("task_complete", run_id=run_id)) == tasks(4)
+        lab.observer.next("task_complete", since=since, vm="killed", task_id="killed-4")
+        assert names(lab.observer.all("task_complete", run_id=run_id)) == tasks(4, "killed")
     lab.remove("killed")
 
 
@@ -110,8 +110,8 @@ def test_a_cut_network_is_noticed_and_nothing_is_lost_meanwhile(lab: Lab, tmp_pa
         lab.register("far", **sshd.spec_fields())
         lab.wait_for_vm("far", connected=True)
         since = lab.observer.mark
-        lab.arena.start_run(tasks(3))
-        run_id = lab.observer.next("progress", since=since, vm="far", current_task="id-1")["run_id"]
+        lab.arena.start_run(tasks(3, "far"))
+        run_id = lab.observer.next("progress", since=since, vm="far", current_task="far-1")["run_id"]
         far.pull_out()
         lab.finish(2)
         vm = lab.wait_for_vm("far", within_s=NOTICE_S, connected=False)
@@ -121,7 +121,7 @@ def test_a_cut_network_is_noticed_and_nothing_is_lost_meanwhile(lab: Lab, tmp_pa
         lab.retry("far")
         lab.wait_for_vm("far", connected=True)
         lab.finish(1)
-        lab.observer.next("task_complete", since=since, vm="far", task_id="id-3")
-        assert names(lab.observer.all("task_complete", run_id=run_id)) == tasks(3)
+        lab.observer.next("task_complete", since=since, vm="far", task_id="far-3")
+        assert names(lab.observer.all("task_complete", run_id=run_id)) == tasks(3, "far")
         assert not re.search(r"^.*(ERROR|Traceback)", lab.server.text(), re.MULTILINE)
     lab.remove("far")

@@ -20,8 +20,7 @@ BOOT = (
 
 def test_a_container_that_is_absent_stopped_booting_or_ready_is_told_as_such(lab: Lab) -> None:
     lab.arena.remove()
-    vm = lab.wait_for_vm(VM, phase="off", connected=True)
-    assert vm["phase_detail"] == "there is no container winarena"
+    vm = lab.wait_for_vm(VM, phase="off", connected=True, phase_detail="there is no container winarena")
     assert (vm["waa_ready"], vm["failure"]) == (False, None)
 
     since = lab.observer.mark

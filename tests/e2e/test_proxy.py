@@ -55,13 +55,13 @@ def test_events_pass_at_once(lab: Lab, proxy: str) -> None:
     with Observer(lambda: proxy) as client:
         client.next("status", vm=VM)
         since = client.mark
-        lab.arena.start_run(tasks(2))
-        for task in tasks(2):
+        lab.arena.start_run(tasks(2, "proxied"))
+        for task in tasks(2, "proxied"):
             lab.finish(1)
             client.next("task_complete", since=since, vm=VM, task_id=task[1])
         client.cut()
         client.next("connected", since=since)
-        assert names(client.all("task_complete", since=since, vm=VM)) == tasks(2)
+        assert names(client.all("task_complete", since=since, vm=VM)) == tasks(2, "proxied")
 
 
 def test_panels_pass_at_once(lab: Lab, proxy: str) -> None:

@@ -31,17 +31,17 @@ def own(lab: Lab, tmp_path: Path) -> Iterator[Server]:
 def test_kill_9_at_any_moment_of_a_run_loses_and_doubles_no_task(lab: Lab, own: Server) -> None:
     lab.make_ready()
     chance = random.Random(20)
-    plan = tasks(TASKS)
+    plan = tasks(TASKS, "restarted")
     with Observer(lambda: own.url) as observer:
         wait_for(lambda: own.vm("own")["waa_ready"], what="own is ready")
         since = observer.mark
         lab.arena.start_run(plan)
-        run_id = observer.next("progress", since=since, vm="own", current_task="id-1")["run_id"]
+        run_id = observer.next("progress", since=since, vm="own", current_task="restarted-1")["run_id"]
         done = 0
         for _ in range(KILLS):
             done = _advance(lab, chance, done)
             if chance.random() < 0.5:
-                observer.next("task_complete", run_id=run_id, task_id=f"id-{done}")
+                observer.next("task_complete", run_id=run_id, task_id=f"restarted-{done}")
             own.kill()
             done = _advance(lab, chance, done)
             own.start()

@@ -16,11 +16,11 @@ def test_two_vms_at_once_by_ssh_and_on_this_machine(lab: Lab) -> None:
     lab.register("here", transport="local", engine=str(lab.arena.docker))
     lab.wait_for_vm("here", waa_ready=True)
     since = lab.observer.mark
-    lab.arena.start_run(tasks(2))
+    lab.arena.start_run(tasks(2, "twice"))
     lab.finish(2, score=0.25)
     for vm in (VM, "here"):
         lab.observer.next("progress", since=since, vm=vm, status="finished", tasks_completed=2)
-        assert names(lab.observer.all("task_complete", since=since, vm=vm)) == tasks(2)
+        assert names(lab.observer.all("task_complete", since=since, vm=vm, domain="twice")) == tasks(2, "twice")
     lab.remove("here")
     assert lab.server.send("GET", "/api/vms/here")[0] == 404
 

@@ -225,7 +225,7 @@ async def test_a_refused_vm_is_unreachable_with_reason_and_next_try() -> None:
         failure = house.state.connection.failure
         assert failure is not None
         assert (failure.reason, failure.remedy) == (Reason.REFUSED, "start sshd")
-        assert house.state.connection.retry_at is not None
+        assert house.monitor.retry_at["vm"] == NOW + 0.5
         house.monitor.retry_now("vm")
         await until(lambda: house.state.connection.connected)
         assert house.vm.opened == 2
@@ -330,6 +330,19 @@ async def test_the_exact_score_comes_from_the_result_file() -> None:
         assert house.vm.asked[0] == ("a-WOS", ("/results",), False)
 
 
+async def test_a_result_that_is_late_keeps_no_other_waiting() -> None:
+    async with House() as house:
+        await house.watch()
+        following = await house.follow_log()
+        house.vm.results["b-WOS"] = b"0.0\n"
+        following.on_data(BEGIN + task_log("a-WOS", "1.00", 5) + task_log("b-WOS", "0.00", 9))
+        await until(lambda: len(house.tasks()) == 2 and not house.tasks()[1].provisional)
+        assert house.tasks()[0].provisional
+        house.vm.results["a-WOS"] = b"1.0\n"
+        await until(lambda: not house.tasks()[0].provisional)
+        assert [asked for asked, _, _ in house.vm.asked] == ["a-WOS", "b-WOS", "a-WOS"]
+
+
 async def test_a_screenshot_is_asked_for_once_per_step() -> None:
     async with House() as house:
         await house.watch()
@@ -350,6 +363,18 @@ async def test_a_forgotten_vm_is_left_alone() -> None:
         assert house.vm.links[0].is_closed
         assert "vm" not in house.recorder.state.vms
         assert "vm" not in house.monitor.seen_at
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_vm_can_be_forgotten_at_every_moment_of_the_end_of_its_link(turns: int) -> None:
+    async with House() as house:
+        await house.watch()
+        house.vm.break_link(Failure(reason=Reason.CLOSED, message="gone"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await house.monitor.forget("vm")
+        assert "vm" not in house.recorder.state.vms
 
 
 def test_result_folders_are_configured_or_printed() -> None:

@@ -337,7 +337,7 @@ async def test_what_changes_nothing_is_no_transaction() -> None:
         failure = Failure(reason=Reason.TIMEOUT, message="no answer")
         for number in range(5):
             await recorder.record(NAMED)
-            await recorder.record(LinkFailed(vm="vm-1", at=T0 + number, failure=failure, retry_at=T0 + number + 1))
+            await recorder.record(LinkFailed(vm="vm-1", at=T0 + number, failure=failure))
             await recorder.record(TimePassed(vm="vm-1", at=T0 + number))
             await recorder.record(TimePassed(vm="who", at=T0 + number))
         await recorder.flush()

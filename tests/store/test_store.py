@@ -26,14 +26,12 @@ POSTGRESQL = os.environ.get("WAA_TEST_POSTGRESQL", "")
 """URL of an empty PostgreSQL database that the tests may wipe; psycopg must be installed."""
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["memory", "sqlite", *(["postgresql"] if POSTGRESQL else [])])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
     """Gives the store; called again, closes it and opens the same one anew."""
     opened: list[Store] = []
     memory = MemoryStore()
     if request.param == "postgresql":
-        if not POSTGRESQL:
-            pytest.skip("WAA_TEST_POSTGRESQL names no database")
         wipe(POSTGRESQL)
 
     def reopen() -> Store:

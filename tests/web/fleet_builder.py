@@ -137,7 +137,7 @@ def running(
 def unreachable(name: str = "waa-4") -> tuple[Vm, Run, Sequence[TaskStatus]]:
     """A VM that went away in the middle of its run."""
     _, run, _ = running(name)
-    link = Connection(connected=False, since_at=NOW - 95, failure=CLOSED, retry_at=NOW + 14)
+    link = Connection(connected=False, since_at=NOW - 95, failure=CLOSED)
     spec = VmSpec(name=name, ssh_host="10.0.0.7", ssh_user="azureuser", origin=Origin.API)
     gone = a_vm(
         name,
@@ -214,7 +214,7 @@ def a_hostile() -> State:
         probe=Reading(value=GuestProbe(ready=False, status=HOSTILE), since_at=NOW - 500, failure=failure, failed_at=NOW),
         container=Reading(value=Container(status=ContainerStatus.RUNNING, image=HOSTILE), failure=failure, failed_at=NOW),
     )
-    gone = a_vm("waa-2", Phase.UNREACHABLE, connection=Connection(connected=False, since_at=NOW - 90, failure=failure, retry_at=NOW - 5))
+    gone = a_vm("waa-2", Phase.UNREACHABLE, connection=Connection(connected=False, since_at=NOW - 90, failure=failure))
     failing = a_vm("waa-3", Phase.BOOTING, boot=Boot(stage=BootStage.STARTING, error=HOSTILE, detail=HOSTILE), phase_detail=HOSTILE)
     state = a_state([vm, gone, failing], [(run, ())])
     text = {"domain": HOSTILE, "instruction": HOSTILE, "action": HOSTILE}

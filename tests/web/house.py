@@ -1,6 +1,7 @@
 """The whole application in this process, driven by observations: only the machines are missing."""
 
 import asyncio
+import functools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -191,10 +192,14 @@ class House:
         body = value if isinstance(value, bytes) else json.dumps(value)
         return await self.ask(path, "POST", body=body, headers={"Content-Type": "application/json"})
 
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection that has asked nothing yet."""
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
     async def raw(self, data: bytes) -> bytes:
         """Everything that is answered to these bytes until the connection ends."""
         async with asyncio.timeout(DEADLINE_S):
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            reader, writer = await self.connect()
             try:
                 writer.write(data)
                 return await reader.read()
@@ -203,7 +208,7 @@ class House:
 
     async def listen(self, path: str = "/api/benchmark-sse", *, headers: Mapping[str, str] | None = None) -> Listener:
         """A client that has read the head of a stream's answer."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await self.connect()
         lines = [f"GET {path} HTTP/1.1", f"Host: {self.netloc}", *(f"{name}: {value}" for name, value in (headers or {}).items())]
         writer.write("\r\n".join([*lines, "", ""]).encode())
         listener = Listener(reader, writer)
@@ -257,7 +262,12 @@ async def house(
         stack.push_async_callback(supervisor.close)
         tails = LogTails()
         monitor = Monitor(
-            recorder=recorder, opener=opener or ShutOpener(), make_watch=HostWatch, supervisor=supervisor, on_log=tails.take, clock=clock
+            recorder=recorder,
+            opener=opener or ShutOpener(),
+            make_watch=functools.partial(HostWatch, clock=clock),
+            supervisor=supervisor,
+            on_log=tails.take,
+            clock=clock,
         )
         stack.push_async_callback(monitor.close)
         records = TaskRecords(reader=reader or monitor, state=state, pictures=NoPictures(), clock=clock)

@@ -147,7 +147,7 @@ async def test_a5_every_task_is_told_once_in_order_with_what_is_known_of_it() ->
         listener = await built.listen()
         await built.tell(*task_facts("first", at=T0 + 10, score=1.0))
         between = [*task_facts("a", at=T0 + 100, score=0.4), *task_facts("b", at=T0 + 200, score=None)]
-        crashed = [
+        crashed: list[f.AnyFact] = [
             f.TaskStarted(at=T0 + 300, domain="vlc", task_id="c"),
             f.TaskCrashed(at=T0 + 301, domain="vlc", task_id="c", error="Read timed out"),
         ]

@@ -118,15 +118,22 @@ def test_unknown_subjects_of_pages_are_not_found() -> None:
         run_page(look, "nobody")
 
 
-def test_removing_a_vm_asks_first_and_carries_the_token() -> None:
+def vm_page_of(origin: Origin) -> Element:
     state = build.a_fleet()
     vm = state.vms["waa-1"]
-    state.put(replace(vm, spec=replace(vm.spec, origin=Origin.CONFIG)))
-    dialog = read(pages(build.a_look(state))["vm"].replace(b"<!doctype html>", b"", 1)).one(tag="dialog")
-    form = dialog.one(tag="form")
+    state.put(replace(vm, spec=replace(vm.spec, origin=origin)))
+    return read(pages(build.a_look(state))["vm"].replace(b"<!doctype html>", b"", 1))
+
+
+def test_removing_a_vm_asks_first_and_carries_the_token() -> None:
+    form = vm_page_of(Origin.API).one(tag="dialog").one(tag="form")
     assert (form.attributes["action"], form.attributes["method"]) == ("/vms/waa-1/remove", "post")
     assert form.one(tag="input").attributes == {"type": "hidden", "name": "_xsrf", "value": "token-1"}
-    assert "configuration" in dialog.text
+
+
+@pytest.mark.parametrize("origin", [Origin.CONFIG, Origin.DEMO, Origin.FILES])
+def test_a_vm_that_the_configuration_names_is_not_removed_here(origin: Origin) -> None:
+    assert not [each for each in vm_page_of(origin).walk() if each.tag == "dialog"]
 
 
 def test_pages_without_panels_load_no_stream() -> None:

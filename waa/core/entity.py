@@ -19,7 +19,6 @@ class Connection:
     connected: bool | None = None
     since_at: float | None = None
     failure: Failure | None = None
-    retry_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,10 +104,9 @@ class LinkOpened(Observation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkFailed(Observation):
-    """The machine cannot be looked at (now); ``retry_at`` is when it is tried again."""
+    """The machine cannot be looked at (now)."""
 
     failure: Failure
-    retry_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

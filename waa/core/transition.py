@@ -132,9 +132,7 @@ class _Draft:
     def fail_link(self, observation: LinkFailed) -> None:
         before = self._vm.connection
         since_at = before.since_at if before.connected is False else self._at
-        after = Connection(connected=False, since_at=since_at, failure=observation.failure, retry_at=observation.retry_at)
-        if before.connected is False and before.failure == observation.failure:
-            after = replace(after, retry_at=before.retry_at)
+        after = Connection(connected=False, since_at=since_at, failure=observation.failure)
         self._vm = replace(self._vm, connection=after)
 
     def see(self, seen: StatusSeen) -> None:

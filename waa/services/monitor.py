@@ -9,7 +9,10 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from itertools import count
 
 from waa.core.entity import Run, RunId, Task
 from waa.core.error import Failure, LinkError, NotFound, Unavailable
@@ -54,8 +57,8 @@ TICK_S = 10.0
 """How often what depends on time alone is looked at."""
 MAX_UNSETTLED = 500
 """Scores that wait for their ``result.txt``; a whole benchmark fits."""
-SETTLE_TRIES_S = (0.5, 5.0, 30.0)
-"""When ``result.txt`` is looked for after the task's end; it can be written a little later than the log line."""
+SETTLE_AGAIN_S = (0.5, 5.0, 30.0)
+"""When a ``result.txt`` that was not there is looked for again; it can be written a little later than the log line."""
 
 LogSink = Callable[[str, LogSource, bytes], None]
 """Takes log text for the live tail: VM, log, bytes. Empty bytes: the log begins anew."""
@@ -72,12 +75,14 @@ class _Tools:
     clock: Callable[[], float]
     spread: Callable[[], float]
     seen_at: dict[str, float]
+    retry_at: dict[str, float]
 
 
 class Monitor:
     """Starts and ends the probers of all VMs.
 
-    ``seen_at`` is the last sign of life of each VM; it moves with every heartbeat and causes no event.
+    ``seen_at`` is the last sign of life of each VM; it moves with every heartbeat and causes no event. ``retry_at`` is when
+    a VM that cannot be reached is tried next.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class Monitor:
         spread: Callable[[], float] = random.random,
     ) -> None:
         self.seen_at: dict[str, float] = {}
+        self.retry_at: dict[str, float] = {}
         self._recorder = recorder
         self._supervisor = supervisor
         self._clock = clock
@@ -103,6 +109,7 @@ class Monitor:
             clock=clock,
             spread=spread,
             seen_at=self.seen_at,
+            retry_at=self.retry_at,
         )
         self._probers: dict[str, _Prober] = {}
         self._stop_listening: Callable[[], None] | None = None
@@ -130,6 +137,7 @@ class Monitor:
         """Stop watching a VM and take it off the list; its runs stay, but for the demo's."""
         await self._end(name)
         self.seen_at.pop(name, None)
+        self.retry_at.pop(name, None)
         await self._recorder.record(VmForgotten(vm=name, at=self._clock()), wait=True)
 
     def retry_now(self, name: str) -> None:
@@ -229,7 +237,8 @@ class _Prober:
             delay_s = backoff_s(attempt, min_s=MIN_BACKOFF_S, max_s=MAX_BACKOFF_S, spread=self._tools.spread())
             now = self._clock()
             log.info("link failed vm=%s reason=%s retry_in_s=%.1f", self.spec.name, failure.reason, delay_s)
-            await self._recorder.record(LinkFailed(vm=self.spec.name, at=now, failure=failure, retry_at=now + delay_s))
+            await self._recorder.record(LinkFailed(vm=self.spec.name, at=now, failure=failure))
+            self._tools.retry_at[self.spec.name] = now + delay_s
             self.wake.clear()
             try:
                 async with asyncio.timeout(delay_s):
@@ -306,42 +315,46 @@ class _Prober:
         return None
 
     async def _settle(self, watch: Watch) -> None:
-        """Look for the exact scores of tasks that ended; the log only has them rounded."""
+        """Look for the exact scores of tasks that ended; the log only has them rounded. One that is not there yet is
+        looked for again later and keeps no other waiting."""
+        loop = asyncio.get_running_loop()
         state = self._recorder.state
         for run in state.runs_of(self.spec.name)[:1]:
             self.unsettled.extend(task for task in state.tasks[run.run_id].values() if task.is_over and task.provisional)
+        due: list[tuple[float, int, int, Task]] = []
+        order = count()
         while True:
-            if not self.unsettled:
-                self.has_unsettled.clear()
-                await self.has_unsettled.wait()
-            task = self.unsettled.popleft()
-            if task.status not in (TaskStatus.ERROR,):
-                await self._settle_one(watch, task)
+            self.has_unsettled.clear()
+            while self.unsettled:
+                task = self.unsettled.popleft()
+                heappush(due, (loop.time(), next(order), 0, task))
+            if not due or due[0][0] > loop.time():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(due[0][0] if due else None):
+                        await self.has_unsettled.wait()
+                continue
+            _, _, tries, task = heappop(due)
+            if not await self._settle_one(watch, task) and tries < len(SETTLE_AGAIN_S) and len(due) < MAX_UNSETTLED:
+                heappush(due, (loop.time() + SETTLE_AGAIN_S[tries], next(order), tries + 1, task))
 
-    async def _settle_one(self, watch: Watch, task: Task) -> None:
+    async def _settle_one(self, watch: Watch, task: Task) -> bool:
+        """Whether there is nothing more to look for."""
         run = self._recorder.state.runs.get(task.run_id)
-        if run is None:
-            return
-        inner = run.log.kind is not LogKind.FILE
-        roots = result_roots(self.spec, run.arguments, inner=inner)
-        for delay_s in SETTLE_TRIES_S if roots else ():
-            try:
-                text = await watch.read_result(domain=task.domain, task_id=task.task_id, roots=roots, inner=inner)
-            except LinkError as error:
-                log.debug("result not read vm=%s task=%s reason=%s", self.spec.name, task.key, error)
-                text = None
-            if text is not None and text.strip():
-                found = ScoreFound(
-                    vm=self.spec.name,
-                    at=self._clock(),
-                    run_id=RunId(run.run_id),
-                    domain=task.domain,
-                    task_id=task.task_id,
-                    score=read_score(text),
-                )
-                await self._recorder.record(found)
-                return
-            await asyncio.sleep(delay_s)
+        inner = run is not None and run.log.kind is not LogKind.FILE
+        roots = result_roots(self.spec, run.arguments, inner=inner) if run is not None else []
+        if not roots or task.status is TaskStatus.ERROR:
+            return True
+        try:
+            text = await watch.read_result(domain=task.domain, task_id=task.task_id, roots=roots, inner=inner)
+        except LinkError as error:
+            log.debug("result not read vm=%s task=%s reason=%s", self.spec.name, task.key, error)
+            return False
+        if text is None or not text.strip():
+            return False
+        score = read_score(text)
+        found = ScoreFound(vm=self.spec.name, at=self._clock(), run_id=task.run_id, domain=task.domain, task_id=task.task_id, score=score)
+        await self._recorder.record(found)
+        return True
 
 
 def result_roots(spec: VmSpec, arguments: Mapping[str, str], *, inner: bool) -> list[str]:
@@ -368,6 +381,8 @@ class _Session:
         self._news = asyncio.Event()
         self._container_runs = asyncio.Event()
         self._readers: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def take_status(self, seen: StatusSeen) -> None:
         """Parts that come before the last ones were recorded are laid over them: the newest of each part counts."""
@@ -390,18 +405,38 @@ class _Session:
         self._news.set()
 
     async def run(self, watch: Watch, settle: Callable[[Watch], Coroutine[None, None, None]]) -> Failure:
-        """Until the link ends; gives why."""
-        failure = Failure(reason=Reason.CLOSED, message="the connection ended")
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(watch.run())
-                group.create_task(self._record(watch, group))
-                group.create_task(settle(watch))
-        except* LinkError as errors:
-            failure = _first(errors)
-        return failure
+        """Until the link ends; gives why. To be called once.
 
-    async def _record(self, watch: Watch, group: asyncio.TaskGroup) -> None:
+        Not by a TaskGroup: before Python 3.13 it swallows a cancellation that comes when one of its tasks has just failed,
+        and who stops a prober would wait for ever.
+        """
+        try:
+            for work in (watch.run(), self._record(watch), settle(watch)):
+                self._begin(work)
+            await self._end
+        except LinkError as error:
+            return error.failure
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        return Failure(reason=Reason.CLOSED, message="the connection ended")
+
+    def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Do it until it fails, or another one does."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._note_end)
+        return task
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._end.done():
+            self._end.set_exception(error)
+
+    async def _record(self, watch: Watch) -> None:
         told = False
         while True:
             await self._news.wait()
@@ -416,7 +451,7 @@ class _Session:
             for found in self._found:
                 reader = self._readers.get(found.source.key)
                 if reader is None or reader.done():
-                    self._readers[found.source.key] = group.create_task(self._read(watch, found.source))
+                    self._readers[found.source.key] = self._begin(self._read(watch, found.source))
 
     async def _read(self, watch: Watch, source: LogSource) -> None:
         """Follow one log for as long as the link lives; what lies in the container waits for the container."""
@@ -531,11 +566,6 @@ class _LogReader:
         cursor = LogCursor(vm=self._vm, source=self._source, offset=self._offset, parser=self._parser.state())
         observation = LogRead(vm=self._vm, at=self._clock(), source=self._source, facts=tuple(facts), cursor=cursor)
         await self._recorder.record(observation)
-
-
-def _first(errors: BaseExceptionGroup[LinkError]) -> Failure:
-    error = errors.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error.failure
 
 
 def _merged(before: StatusSeen, after: StatusSeen) -> StatusSeen:

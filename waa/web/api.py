@@ -40,6 +40,11 @@ class ApiHandler(BaseHandler):
             raise NotFound(f"vm: there is no VM named {name!r}")
         return vm
 
+    def payload_of(self, vm: Vm) -> dict[str, object]:
+        """A VM as programs see it."""
+        monitor = self.deps.monitor
+        return wire.vm_payload(self.deps.recorder.state, vm, monitor.seen_at, monitor.retry_at)
+
     def chosen_run(self) -> Run | None:
         """The run of ``?run_id=`` or the newest (of ``?vm=``), None where there is none. Raises NotFound."""
         state = self.deps.recorder.state
@@ -116,8 +121,7 @@ class VmListHandler(ApiHandler):
     """``GET /api/vms``: every VM with its readings."""
 
     def get(self) -> None:
-        state, seen_at = self.deps.recorder.state, self.deps.monitor.seen_at
-        self.write_json({"vms": [wire.vm_payload(state, vm, seen_at) for vm in state.vms.values()]})
+        self.write_json({"vms": [self.payload_of(vm) for vm in self.deps.recorder.state.vms.values()]})
 
 
 class ProbeVmHandler(ApiHandler):
@@ -139,7 +143,7 @@ class VmRegisterHandler(ApiHandler):
         spec = registered_spec(decode(dict[str, object], self.request.body, name="body"))
         is_new = await register(self, spec)
         vm = self.deps.recorder.state.vms[spec.name]
-        payload = wire.vm_payload(self.deps.recorder.state, vm, self.deps.monitor.seen_at)
+        payload = self.payload_of(vm)
         self.write_json({"status": "success", "vm": payload}, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
 
 
@@ -150,7 +154,7 @@ class VmHandler(ApiHandler):
         state = self.deps.recorder.state
         if name not in state.vms:
             raise NotFound(f"There is no VM named {name!r}")
-        self.write_json(wire.vm_payload(state, state.vms[name], self.deps.monitor.seen_at))
+        self.write_json(self.payload_of(state.vms[name]))
 
     async def delete(self, name: str) -> None:
         await forget(self, name)

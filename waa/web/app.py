@@ -1,9 +1,10 @@
 """The route table."""
 
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from tornado.web import Application, StaticFileHandler
+from tornado.web import Application, HTTPError, StaticFileHandler
 
 from waa.web import api, health, pages, stream
 from waa.web.base import BaseHandler, NotFoundHandler
@@ -61,6 +62,11 @@ class StaticHandler(BaseHandler, StaticFileHandler):
 
     async def head(self, path: str) -> None:  # type: ignore[override]
         await StaticFileHandler.head(self, path)
+
+    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
+        if "\0" in absolute_path:
+            raise HTTPError(HTTPStatus.NOT_FOUND, "There is no file of this name")
+        return super().validate_absolute_path(root, absolute_path)
 
 
 def make_app(deps: Deps, static: Path) -> Application:

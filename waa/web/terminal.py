@@ -21,7 +21,7 @@ from waa.core.observation import LogSource
 MAX_LINES = 400
 """What a tail holds; a screen shows 30, the rest is for scrolling back."""
 MAX_LINE_CHARS = 2000
-MAX_OPEN_CHARS = 64 * 1024
+MAX_OPEN_CHARS = 16 * 1024
 """Of a row that has no end yet: a progress bar writes it anew again and again."""
 MAX_TAILS = 256
 """Logs that have a tail, in all: several per VM of a large fleet."""

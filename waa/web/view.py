@@ -22,7 +22,8 @@ def _unread(_task: Task) -> RecordSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """One look at everything, at ``now``. ``seen_at``: VM name -> its last sign of life, younger than ``Vm.seen_at``.
+    """One look at everything, at ``now``. ``seen_at``: VM name -> its last sign of life, younger than ``Vm.seen_at``;
+    ``retry_at``: when one that cannot be reached is tried next.
 
     ``interval_s`` is the refresh interval of *Live Evaluation* without a stream; ``sse`` False: the operator switched
     streaming off and pages only poll. ``csrf_token`` is for the forms of a page, never for panels: a panel is the same
@@ -33,6 +34,7 @@ class Look:
     state: State
     now: float
     seen_at: Mapping[str, float] = field(default_factory=dict)
+    retry_at: Mapping[str, float] = field(default_factory=dict)
     limits: Limits = Limits()
     interval_s: float = 5.0
     sse: bool = True

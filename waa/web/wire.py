@@ -289,7 +289,7 @@ def progress_file_payload(state: State, run: Run | None) -> dict[str, object]:
     }
 
 
-def vm_payload(state: State, vm: Vm, seen_at: Mapping[str, float]) -> dict[str, object]:
+def vm_payload(state: State, vm: Vm, seen_at: Mapping[str, float], retry_at: Mapping[str, float]) -> dict[str, object]:
     """A VM for programs: how it is reached, its state, and each reading with its age."""
     failure = vm.connection.failure
     run = current_run(state, vm)
@@ -306,7 +306,7 @@ def vm_payload(state: State, vm: Vm, seen_at: Mapping[str, float]) -> dict[str, 
         **aged_status(vm, seen_at),
         "phase_at": vm.phase_at,
         "failure": {"reason": failure.reason.value, "message": failure.message, "remedy": failure.remedy} if failure else None,
-        "retry_at": vm.connection.retry_at,
+        "retry_at": retry_at.get(vm.name) if failure else None,
         "container": vm.container,
         "runner": vm.runner,
         "machine": vm.machine,

@@ -21,11 +21,11 @@ class OverviewPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmPage:
-    """The page of one VM. One from the configuration comes back when the server starts again (``is_configured``)."""
+    """The page of one VM. One that the configuration names is removed there, not here (``is_removable``)."""
 
     name: str
     is_demo: bool
-    is_configured: bool
+    is_removable: bool
     phase: Phase
 
 
@@ -56,7 +56,7 @@ def vm_page(look: Look, name: str) -> VmPage:
     """The page of one VM. Raises NotFound."""
     vm = need_vm(look.state, name)
     origin = vm.spec.origin
-    return VmPage(name=vm.name, is_demo=origin is Origin.DEMO, is_configured=origin is Origin.CONFIG, phase=vm.phase)
+    return VmPage(name=vm.name, is_demo=origin is Origin.DEMO, is_removable=origin is Origin.API, phase=vm.phase)
 
 
 def run_page(look: Look, run_id: str) -> RunPage:

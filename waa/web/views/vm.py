@@ -246,7 +246,7 @@ def vm_detail(look: Look, name: str | None) -> VmDetail:
         name=vm.name,
         is_demo=is_demo(vm.spec),
         phase=phase_view(vm, current_run(look.state, vm)),
-        outage=_outage(vm),
+        outage=_outage(look, vm),
         sign=sign_of(look, vm.name),
         way=way_to(vm.spec),
         data=tuple(_data(vm)),
@@ -308,7 +308,7 @@ def _step_of(vm: Vm, run: Run | None) -> tuple[int, StepStatus]:
     return _PHASE_STEPS.get(vm.phase, -1), StepStatus.CURRENT
 
 
-def _outage(vm: Vm) -> Outage | None:
+def _outage(look: Look, vm: Vm) -> Outage | None:
     link = vm.connection
     if link.connected is not False:
         return None
@@ -317,7 +317,7 @@ def _outage(vm: Vm) -> Outage | None:
         message=failure.message if failure is not None else "The connection is gone.",
         remedy=failure.remedy if failure is not None else "",
         since_at=link.since_at,
-        retry_at=link.retry_at,
+        retry_at=look.retry_at.get(vm.name),
     )
 
 
@@ -329,7 +329,7 @@ def _card(look: Look, vm: Vm, alert: Severity | None) -> Card:
         name=vm.name,
         is_demo=is_demo(vm.spec),
         phase=phase_view(vm, run),
-        outage=_outage(vm),
+        outage=_outage(look, vm),
         run=summary_of(state, run) if run is not None else None,
         sign=sign_of(look, vm.name),
         disk_percent=machine.disk_used_percent if machine is not None else None,
