@@ -20,6 +20,7 @@ from waa.web.views.run import BADGES, need_run, task_url
 MAX_LISTED = 300
 """Steps that are listed around the one shown; the others are a click away."""
 
+_MODULE = re.compile(r"^(?:computer\.[a-z]{1,20}|pyautogui)\.(?=[a-zA-Z])")
 _LABEL = re.compile(r"\d{1,7}(?:\.\d{1,5})?", re.ASCII)
 _ATTEMPT = re.compile(r"[1-9]\d{0,5}", re.ASCII)
 
@@ -325,10 +326,11 @@ def _shot(picture: Picture, _subject: TaskSubject, task: Task) -> Shot:
 
 
 def _summary(action: str) -> str:
-    """The first line that does something."""
-    lines = [line.strip() for line in action.splitlines()]
+    """What it does in one line: its statements without the names of their modules."""
+    lines = [line.strip() for line in action[:2000].splitlines()]
     told = [line for line in lines if line and not line.startswith(("#", "import ", "from "))]
-    return (told or [line for line in lines if line] or ["(no action)"])[0][:200]
+    words = " · ".join(_MODULE.sub("", line) for line in told or [line for line in lines if line])
+    return words[:200] or "(no action)"
 
 
 def _score(task: Task | None, seen: RecordSeen) -> tuple[float | None, bool]:
