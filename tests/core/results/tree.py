@@ -59,3 +59,7 @@ def made_of(*records: object, **fields: Any) -> FolderFound:
 
 def _bytes(files: Mapping[str, Path], name: str) -> bytes | None:
     return files[name].read_bytes() if name in files else None
+
+
+LONGEST_WAA = max(folders("waa_up_normal"), key=lambda path: (path / "traj.jsonl").stat().st_size)
+V2 = max(folders("waa_v2_normal"), key=lambda path: (path / "traj.jsonl").stat().st_size)
