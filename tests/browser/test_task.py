@@ -5,7 +5,6 @@ import re
 import struct
 import time
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -33,37 +32,36 @@ def a_png(shade: int) -> bytes:
 
 
 class Folder:
-    """The result folder of a task, written as WAA does."""
+    """The result folder of a task, written as WAA does. The runner keeps its trajectory, but for screenshots."""
 
     def __init__(self, desk: Desk, domain: str, task_id: str) -> None:
         self._path = Path(desk.folder / RESULTS / domain / task_id)
-        self._path.mkdir(parents=True, exist_ok=True)
-        (self._path / "traj.jsonl").unlink(missing_ok=True)
-        self._append(0, None, "reset")
+        self.show("reset")
+
+    def show(self, label: str, shade: int = 60) -> str:
+        """A screenshot; gives its name."""
+        name = f"screenshot-step_{label}_x.png"
+        (self._path / name).write_bytes(a_png(shade))
+        return name
 
     def step(self, number: int, action: str, thought: str = "") -> None:
         """One step, with its picture."""
-        self._append(number, action, str(number - 1), response=thought)
-
-    def _append(self, number: int, action: str | None, label: str, **fields: object) -> None:
-        name = f"screenshot-step_{label}_x.png"
-        (self._path / name).write_bytes(a_png(60 + 4 * number % 160))
+        name = self.show(str(number - 1), 60 + 4 * number % 160)
         stamp = time.strftime("%Y%m%d@%H%M%S", time.gmtime())
-        record = {"step_num": number, "action_timestamp": stamp, "action": action, "screenshot": name, "done": False, **fields}
+        record = {"step_num": number, "action_timestamp": stamp, "action": action, "screenshot": name, "response": thought}
         with (self._path / "traj.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
 
 @pytest.fixture(scope="module")
-def long_task(desk: Desk) -> Iterator[str]:
+def long_task(desk: Desk) -> str:
     """The address of a task of 40 steps that still runs; its seventh has a click and a long thought."""
     run = desk.start_run([("clock", "long-1"), ("clock", "live-1")])
     folder = Folder(desk, "clock", "long-1")
     for number in range(1, 41):
         thought = "I look at the screen and think about it at length. " * 120 if number == 7 else f"Thought {number}."
         folder.step(number, CLICK if number == 7 else f'computer.keyboard.write("text {number}")', thought)
-    desk.step()
-    yield f"{desk.url}/runs/{run}/tasks/clock/long-1"
+    return f"{desk.url}/runs/{run}/tasks/clock/long-1"
 
 
 def is_loaded(page: Page, selector: str) -> bool:
@@ -102,20 +100,19 @@ def test_the_marker_lies_where_the_action_points(long_task: str, visit: Visit) -
 
 
 def test_a_running_task_is_followed_without_reloading(long_task: str, desk: Desk, visit: Visit) -> None:
-    desk.step("DONE")
     desk.finish(1.0)
     folder = Folder(desk, "clock", "live-1")
     page = visit.open_live(long_task.replace("long-1", "live-1"))
     expect(page.get_by_text("No step has been recorded yet.").or_(page.get_by_text("result folder is not there yet"))).to_be_visible()
     pinned = visit.open_live(long_task.replace("long-1", "live-1"))
     for number in (1, 2):
-        folder.step(number, f'computer.keyboard.write("live {number}")')
+        folder.show(str(number - 1))
         desk.step(f'computer.keyboard.write("live {number}")')
         expect(page.locator(".step-head h3")).to_have_text(f"Step {number} of {number}")
         assert is_loaded(page, f'.shot-frame img[alt="Screen before step {number}"]')
     pinned.goto(f"{long_task.replace('long-1', 'live-1')}?step=1")
     expect_state(pinned, "connected")
-    folder.step(3, "DONE")
+    folder.show("2")
     desk.step("DONE")
     expect(pinned.locator(".step-head h3")).to_have_text("Step 1 of 3")
     expect(page.locator(".step-head h3")).to_have_text("Step 3 of 3")
