@@ -247,6 +247,17 @@ async def test_a_changed_host_key_is_refused_loudly_with_and_without_trust_first
     assert not (tmp_path / "data" / "known_hosts").exists()
 
 
+async def test_what_trust_first_remembered_does_not_outweigh_the_users_file(spec: VmSpec, sshd: Sshd, tmp_path: Path) -> None:
+    trusting = replace(spec, known_hosts=str(tmp_path / "none"), trust_first=True)
+    async with opened(trusting, tmp_path) as link:
+        assert (await link.run("echo hello")).stdout == b"hello\n"
+    known = tmp_path / "known_hosts"
+    known.write_text(known_hosts_line("127.0.0.1", sshd.port, make_key(tmp_path / "old")) + "\n")
+    failure = await failure_of(replace(trusting, known_hosts=str(known)), tmp_path)
+    assert failure.reason is Reason.HOST_KEY
+    assert "HAS CHANGED" in failure.message
+
+
 async def test_a_revoked_host_key_is_refused(spec: VmSpec, sshd: Sshd, tmp_path: Path) -> None:
     known = tmp_path / "known_hosts"
     line = known_hosts_line("127.0.0.1", sshd.port, sshd.host_key)

@@ -129,3 +129,12 @@ async def test_a_page_names_its_browser_once() -> None:
         assert not (await built.ask("/", headers=HTML | {"Cookie": kept})).headers.get_list("Set-Cookie")
         forged = await built.ask("/", headers=HTML | {"Cookie": f"{BROWSER_COOKIE}=short"})
         assert any(cookie.startswith(BROWSER_COOKIE) for cookie in forged.headers.get_list("Set-Cookie"))
+
+
+async def test_a_card_gets_a_picture_also_where_no_screenshot_was_taken() -> None:
+    async with house() as built:
+        await built.name()
+        assert (await built.ask("/vms/vm-1/screenshot")).code == 404
+        card = await built.ask("/vms/vm-1/screenshot?of=step-1")
+        assert card.code == 302
+        assert (await built.ask(card.headers["Location"])).headers["Content-Type"] == "image/svg+xml"

@@ -9,7 +9,6 @@ import errno
 import logging
 import socket
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NoReturn
 
 from paramiko.channel import Channel
@@ -102,8 +101,8 @@ class Wire(Transport):
     def log_in(self, memory: HostKeyMemory, now: float) -> None:
         """From the first byte to a session that is logged in; ``now`` judges certificates. Raises LinkError."""
         try:
-            known = self._known_hosts(memory.path)
-            self._prefer_keys_of(known)
+            known = KnownHosts.load(self.hop.known_hosts)
+            self._prefer_keys_of(KnownHosts.load([*self.hop.known_hosts, memory.path]) if self.hop.trust_first else known)
             self.start_client(timeout=self._limit_s)
             if not self.initial_kex_done:
                 raise LinkError(self._failure(Reason.TIMEOUT, f"did not agree on keys in {self._limit_s:g} s"))
@@ -156,9 +155,6 @@ class Wire(Transport):
         channel.settimeout(self._active_check_timeout)
         return channel
 
-    def _known_hosts(self, memory: Path) -> KnownHosts:
-        return KnownHosts.load([*self.hop.known_hosts, *([memory] if self.hop.trust_first else [])])
-
     def _prefer_keys_of(self, known: KnownHosts) -> None:
         """Ask for the types of key that we hold, like OpenSSH; the others stand last, so that a server that lost its key
         shows which one it has instead."""
@@ -169,6 +165,7 @@ class Wire(Transport):
         options.key_types = (*(name for name in wanted if name in every), *(name for name in every if name not in wanted))
 
     def _check_host_key(self, known: KnownHosts, memory: HostKeyMemory) -> None:
+        """The user's files decide; what ``trust_first`` remembered counts only where they say nothing."""
         key = self.get_remote_server_key()
         kind, blob, hop = key.get_name(), key.asbytes(), self.hop
         shown = f"{kind.removeprefix('ssh-').upper()} {fingerprint(blob)}"

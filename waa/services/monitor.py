@@ -152,9 +152,9 @@ class Monitor:
         None where there is none. Raises NotFound for an unknown VM; an unreachable one gives what was seen last.
         """
         prober = self._probers.get(name)
-        if prober is None:
+        if prober is None and name not in self._recorder.state.vms:
             raise NotFound(f"There is no VM named {name!r}")
-        return await prober.screenshot()
+        return await prober.screenshot() if prober is not None else None
 
     async def task_record(self, run_id: RunId, domain: str, task_id: str) -> FolderFound | FolderLacking:
         """The folder that the benchmark keeps for a task of a run, asked of its VM now. Raises NotFound for an unknown run."""

@@ -138,10 +138,16 @@ class VmRetryHandler(PageHandler):
 
 
 class ScreenshotHandler(BaseHandler):
-    """``GET /vms/<name>/screenshot``: the last screenshot that the benchmark took, fetched when somebody looks."""
+    """``GET /vms/<name>/screenshot``: the last screenshot that the benchmark took, fetched when somebody looks.
+
+    Cards ask with ``?of=`` the step that they show, and get a picture in any case: one that says that there is none.
+    """
 
     async def get(self, name: str) -> None:
         picture = await self.deps.monitor.screenshot(name)
+        if picture is None and self.one_argument("of") is not None:
+            self.redirect(self.deps.renderer.static_url("no-screenshot.svg"))
+            return
         if picture is None:
             raise NotFound(f"{name} has taken no screenshot yet")
         self.set_header("Content-Type", "image/png")

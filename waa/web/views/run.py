@@ -173,11 +173,13 @@ class LiveEvaluation(View):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDetail(View):
-    """All of one run. ``waiting`` are the planned tasks that have not begun, in order. ``run`` None: the VM has none."""
+    """One run. ``waiting`` are the planned tasks that have not begun, in order. ``run`` None: the VM has none.
+    ``hidden_results`` are on the page of the run."""
 
     vm: str
     run: RunSummary | None
     results: tuple[Result, ...]
+    hidden_results: int
     waiting: tuple[tuple[str, str], ...]
     facts: tuple[Fact, ...]
 
@@ -221,8 +223,8 @@ def run_of_vm(look: Look, name: str | None) -> RunDetail:
     vm = need_vm(look.state, name)
     run = current_run(look.state, vm)
     if run is None:
-        return RunDetail(now=look.now, vm=vm.name, run=None, results=(), waiting=(), facts=())
-    return _detail(look, run)
+        return RunDetail(now=look.now, vm=vm.name, run=None, results=(), hidden_results=0, waiting=(), facts=())
+    return _detail(look, run, limit=MAX_RESULTS)
 
 
 def run_list(look: Look, _subject: str | None) -> RunList:
@@ -290,19 +292,21 @@ def need_run(state: State, run_id: str | None) -> Run:
     return run
 
 
-def _detail(look: Look, run: Run) -> RunDetail:
+def _detail(look: Look, run: Run, *, limit: int | None = None) -> RunDetail:
     begun = {(task.domain, task.task_id) for task in look.state.tasks.get(run.run_id, {}).values()}
     facts = [
         Fact(name="Log", value=run.log.path),
         Fact(name="Format", value=run.dialect.value),
         Fact(name="Passes from", value=f"score {run.threshold:.2f}"),
     ]
+    results = results_of(look.state, run.run_id)
     facts += [Fact(name=name, value=value) for name, value in sorted(run.arguments.items())]
     return RunDetail(
         now=look.now,
         vm=run.vm,
         run=summary_of(look.state, run),
-        results=results_of(look.state, run.run_id),
+        results=results[:limit],
+        hidden_results=len(results) - len(results[:limit]),
         waiting=tuple((ref.domain, ref.task_id) for ref in run.plan if (ref.domain, ref.task_id) not in begun),
         facts=tuple(facts),
     )
