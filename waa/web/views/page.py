@@ -73,4 +73,6 @@ def task_page(look: Look, subject: TaskSubject) -> TaskPage:
     name = task.instruction.strip() if task is not None else ""
     first = name.splitlines()[0] if name else ""
     title = first if 0 < len(first) <= MAX_TITLE else f"{first[:MAX_TITLE].rsplit(' ', 1)[0]}…" if first else ""
-    return TaskPage(subject=subject.text, domain=subject.domain, task_id=subject.task_id, title=title or f"{subject.domain} {subject.task_id}")
+    return TaskPage(
+        subject=subject.text, domain=subject.domain, task_id=subject.task_id, title=title or f"{subject.domain} {subject.task_id}"
+    )
