@@ -132,6 +132,18 @@ async def test_those_who_look_at_once_share_one_reading() -> None:
         assert desk.reader.readings == 1
 
 
+async def test_who_has_no_patience_sees_what_is_known_and_the_reading_goes_on() -> None:
+    async with a_desk() as desk:
+        desk.reader.put("notepad", "task-1", a_line(1))
+        desk.reader.gate.clear()
+        task = desk.task(step=1)
+        assert (await desk.records.load(task, patience_s=0.01)).is_reading
+        desk.reader.gate.set()
+        await until(lambda: desk.changes)
+        assert desk.records.peek(task).record is not None
+        assert desk.reader.readings == 1
+
+
 async def test_what_was_read_stays_when_the_vm_cannot_be_reached() -> None:
     async with a_desk() as desk:
         desk.reader.put("notepad", "task-1", a_line(1))

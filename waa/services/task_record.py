@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -90,11 +91,14 @@ class TaskRecords:
             self._begin(key)
         return self._seen(key, task)
 
-    async def load(self, task: Task) -> RecordSeen:
-        """What is known when a reading that is due has ended."""
+    async def load(self, task: Task, *, patience_s: float | None = None) -> RecordSeen:
+        """What is known when a reading that is due has ended, or after ``patience_s``: the reading then goes on."""
         key = _key(task)
         if self._is_due(key):
-            await asyncio.shield(self._begin(key))
+            reading = self._begin(key)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await asyncio.shield(reading)
         return self._seen(key, task)
 
     async def picture(self, task: Task, name: str) -> bytes:

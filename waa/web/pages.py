@@ -9,6 +9,7 @@ from waa.core.results.folder import is_file_name
 from waa.core.spec import Origin
 from waa.web import api
 from waa.web.base import BaseHandler
+from waa.web.panel_stream import PATIENCE_S
 from waa.web.panels import PANELS
 from waa.web.view import Look
 from waa.web.views.form import spec_values, vm_form
@@ -69,7 +70,7 @@ class TaskPageHandler(PageHandler):
         subject = TaskSubject(run_id=run_id, domain=domain, task_id=task_id, attempt=int(attempt) if attempt else None, step=step)
         _, task = find_task(self.deps.look(), subject)
         if task is not None:
-            await self.deps.records.load(task)
+            await self.deps.records.load(task, patience_s=PATIENCE_S)
         self.write_page("pages/task.html", page=task_page(self.deps.look(), subject))
 
 
@@ -159,10 +160,12 @@ class FragmentHandler(BaseHandler):
 
     public_to_embedders = True
 
-    def get(self, name: str) -> None:
+    async def get(self, name: str) -> None:
         panel = PANELS.get(name)
         if panel is None:
             raise NotFound(f"There is no panel {name!r}; there are: {', '.join(PANELS)}")
+        if panel.subject == "task":
+            await self.deps.panels.prepare(self.one_argument("task"))
         subject = self.deps.panels.subject(panel, self.one_argument("vm"), self.one_argument("run"), self.one_argument("task"))
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.write(self.deps.panels.render(subject))
@@ -173,10 +176,11 @@ class EmbedHandler(PageHandler):
 
     public_to_embedders = True
 
-    def get(self, name: str) -> None:
+    async def get(self, name: str) -> None:
         panel = PANELS.get(name)
         if panel is None:
             raise NotFound(f"There is no panel {name!r}; there are: {', '.join(PANELS)}")
         vm, run, task = self.one_argument("vm"), self.one_argument("run"), self.one_argument("task")
         _name, about = self.deps.panels.subject(panel, vm, run, task)
+        await self.deps.panels.prepare(task if panel.subject == "task" else None)
         self.write_page("embed.html", page_panel=name, subject=about, vm=vm, run=run, task=task)

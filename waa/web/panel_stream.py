@@ -24,7 +24,7 @@ from waa.web.render import Renderer
 from waa.web.stream_service import StreamService
 from waa.web.terminal import LogTails
 from waa.web.view import Look
-from waa.web.views.task import TaskSubject
+from waa.web.views.task import TaskSubject, find_task
 
 PANEL_GAP_S = 0.1
 """Between two renderings of the same panels: ten a second are more than an eye follows."""
@@ -35,6 +35,8 @@ CLOCK_S = 5.0
 """How often panels are looked at for what time alone changes (a stall, an idle VM)."""
 FRESH_S = 5.0
 """A rendering that is asked for again within this time is the same bytes, unless something changed."""
+PATIENCE_S = 3.0
+"""A page is shown without its steps rather than later than this; they come by its stream."""
 MAX_PANELS = 16
 MAX_CACHED = 256
 """Renderings kept for who asks next, pages of finished runs are long."""
@@ -116,6 +118,15 @@ class PanelStreams:
         if about is None and panel.subject in ("vm", "run", "task"):
             raise Invalid(panel.subject, f"is needed by the panel {panel.name}")
         return panel.name, about
+
+    async def prepare(self, about: str | None) -> None:
+        """Read what the panel of a task needs, where nothing of it is known yet. None: no task is asked for. Raises NotFound,
+        Invalid."""
+        if about is None or self._records is None:
+            return
+        _, task = find_task(self._look(), TaskSubject.parse(about))
+        if task is not None and self._records.peek(task).is_reading:
+            await self._records.load(task, patience_s=PATIENCE_S)
 
     def render(self, subject: Subject) -> bytes:
         """The panel's HTML; the same bytes for everyone who asks before it changes. Raises NotFound."""

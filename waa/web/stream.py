@@ -48,8 +48,9 @@ class PanelStreamHandler(BaseHandler):
 
     public_to_embedders = True
 
-    def get(self) -> None:
+    async def get(self) -> None:
         panels = self.deps.panels
+        await panels.prepare(self.one_argument("task"))
         key = panels.key(self.one_argument("panels"), self.one_argument("vm"), self.one_argument("run"), self.one_argument("task"))
         self.deps.streams.adopt(
             self,
