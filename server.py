@@ -38,6 +38,8 @@ from waa.services.live_files import LiveFiles
 from waa.services.monitor import Monitor
 from waa.services.recorder import Recorder
 from waa.services.supervise import Supervisor
+from waa.services.task_record import TaskRecords
+from waa.store.pictures import PictureFolder
 from waa.store.sql import SqlStore
 from waa.web.app import MAX_REQUEST_BYTES, make_app
 from waa.web.deps import Deps, WebSettings
@@ -52,6 +54,7 @@ log = logging.getLogger("waa")
 ROOT = Path(__file__).resolve().parent
 PRUNE_EVERY_S = 3600.0
 DAY_S = 86400.0
+MEGABYTE = 1_000_000
 LEAVING = "demo leaves"
 
 
@@ -148,6 +151,8 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
             on_log=tails.take,
             clock=clock,
         )
+        records = _records(config, monitor, recorder, clock)
+        stack.push_async_callback(records.close)
         demo = Demo(config, recorder, monitor, supervisor)
         stack.push_async_callback(demo.close)
         stack.push_async_callback(monitor.close)
@@ -173,6 +178,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
                 sse=config.sse,
                 version=__version__,
                 log_lines=log_lines,
+                record_of=records.peek,
             )
 
         streams = StreamService(
@@ -186,7 +192,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         renderer = Renderer(ROOT / "templates", ROOT / "static")
         feed = BenchmarkFeed(state=state, hub=recorder.hub, streams=streams, seen_at=monitor.seen_at, clock=clock)
         stack.callback(feed.close)
-        panels = PanelStreams(renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock)
+        panels = PanelStreams(renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock, records=records)
         stack.callback(panels.close)
         deps = Deps(
             settings=WebSettings(
@@ -199,6 +205,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
             monitor=monitor,
             streams=streams,
             panels=panels,
+            records=records,
             feed=feed,
             renderer=renderer,
             look=look,
@@ -246,6 +253,11 @@ def _live_files(config: Config, recorder: Recorder, monitor: Monitor, clock: Clo
     folder = Path(config.live_files).expanduser().absolute()
     read = functools.partial(read_live_files, folder)
     return LiveFiles(folder=str(folder), recorder=recorder, read=read, clock=clock, seen_at=monitor.seen_at)
+
+
+def _records(config: Config, monitor: Monitor, recorder: Recorder, clock: Clock) -> TaskRecords:
+    pictures = PictureFolder(config.data / "screenshots", max_bytes=int(config.screenshot_cache_mb * MEGABYTE))
+    return TaskRecords(reader=monitor, state=recorder.state, pictures=pictures, clock=clock)
 
 
 def _limits(config: Config) -> Limits:

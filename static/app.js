@@ -48,6 +48,14 @@
   // --- What a swap changed is completed before it is painted: a glow, ages, the end of a log.
   const scrolledUp = new WeakSet(), calm = matchMedia("(prefers-reduced-motion: reduce)");
   const follow = () => each("[data-follow]", (box) => { if (!scrolledUp.has(box)) box.scrollTop = box.scrollHeight; });
+  // A list keeps its chosen item in view, until the reader scrolls it; a new choice counts again.
+  const revealed = new WeakMap();
+  const reveal = () => each("[data-reveal]", (box) => {
+    const item = box.querySelector("[aria-current]");
+    if (!item || revealed.get(box) === item.href) return;
+    revealed.set(box, item.href);
+    box.scrollTop += item.getBoundingClientRect().top - box.getBoundingClientRect().top - (box.clientHeight - item.offsetHeight) / 2;
+  });
   const observer = new MutationObserver((records) => {
     const changed = new Set(records.map(({ type, target }) => type === "characterData" && target.parentElement?.closest("[data-glow]")));
     for (const element of calm.matches ? [] : changed) {
@@ -55,6 +63,7 @@
     }
     tellTimes();
     follow();
+    reveal();
     observer.takeRecords();
   });
 
@@ -210,6 +219,14 @@
     ask?.addEventListener("click", () => Notification.requestPermission().then(() => { show(); lead(); }));
   }
 
+  // Arrow keys go from step to step, but not where they move a caret or scroll a box.
+  document.addEventListener("keydown", (event) => {
+    const rel = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
+    if (!rel || event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.target.closest?.("input, select, textarea, [contenteditable]")) return;
+    document.querySelector(`.step-nav a[rel="${rel}"]`)?.click();
+  });
+
   document.addEventListener("scroll", ({ target: box }) => {
     if (box.dataset?.follow === undefined) return;
     scrolledUp[box.scrollHeight - box.scrollTop - box.clientHeight < 24 ? "delete" : "add"](box);
@@ -218,6 +235,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     tellTimes();
     follow();
+    reveal();
     observer.observe(document.body, { subtree: true, childList: true, characterData: true });
     setInterval(everySecond, 1000);
     document.body.addEventListener("htmx:finally:request", ({ target, detail }) => {

@@ -56,7 +56,8 @@ def test_every_internal_event_type_is_explained(type_: str) -> None:
 
 @pytest.mark.parametrize("path", endpoints())
 def test_every_endpoint_is_named(path: str) -> None:
-    assert re.search(rf"(?<![\w/-]){re.escape(path)}(?![\w/<-])", text())
+    told = re.sub(r"<(?:run|domain|task|attempt|file)>", "<name>", text())
+    assert re.search(rf"(?<![\w/-]){re.escape(path)}(?![\w/<-])", told)
 
 
 def test_no_event_is_explained_that_is_not_sent() -> None:

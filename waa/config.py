@@ -54,7 +54,7 @@ class Config:
 
     host: str = _setting("127.0.0.1", "Address to listen on. There is no login yet: keep it local, or put a proxy with a login in front.")
     port: int = _setting(8765, "Port to listen on; 0 takes any free one.", low=0, high=65535)
-    data: Path = _setting(Path("~/.local/share/waa-live"), "Folder of the database, remembered host keys and the demo VM.")
+    data: Path = _setting(Path("~/.local/share/waa-live"), "Folder of the database, remembered host keys, screenshots and the demo VM.")
     database: str = _setting("", "Database as a URL; empty: SQLite in the data folder.")
     demo: Switch = _setting(Switch.AUTO, "The embedded demo VM: auto (only where nothing else is watched), on, off.")
     demo_speed: float = _setting(1.0, "How much faster than life the demo VM plays.", low=0.1, high=1000)
@@ -85,6 +85,9 @@ class Config:
     )
     max_events: int = _setting(200_000, "Events kept for resuming clients.", low=1000, high=100_000_000)
     keep_runs_days: float = _setting(365.0, "How long a finished run is kept.", unit="days", low=1, high=36500)
+    screenshot_cache_mb: float = _setting(
+        500.0, "Screenshots kept in the data folder; the oldest used go first.", unit="MB", low=1, high=1_000_000
+    )
     ssh_threads: int = _setting(8, "Threads for each kind of SSH work: connecting, jump hosts, commands, name look-ups.", low=1, high=64)
     log_level: LogLevel = _setting(LogLevel.INFO, "What the server says on standard error: debug, info, warning, error.")
     vms: tuple[VmSpec, ...] = ()

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.wait import until
-from waa.core.entity import Task, Vm
-from waa.core.error import Failure, LinkError, NotFound
+from waa.core.entity import RunId, Task, Vm
+from waa.core.error import Failure, LinkError, NotFound, Unavailable
 from waa.core.observation import Container, GuestProbe, LogCursor, LogFound, LogKind, LogSource, StatusSeen
 from waa.core.port import CommandResult, Link, LogFollower, RemoteProcess, Watch
+from waa.core.results.folder import FolderFound, FolderLacking, Lack
 from waa.core.spec import VmSpec
 from waa.core.status import ContainerStatus, Phase, Reason, TaskStatus
 from waa.core.transition import Rules
@@ -111,6 +112,7 @@ class PlayedVm:
         self.following: list[Following] = []
         self.results: dict[str, bytes] = {}
         self.pictures: list[bytes] = []
+        self.folders: dict[str, FolderFound] = {}
         self.asked: list[tuple[str, tuple[str, ...], bool]] = []
         self._ended: asyncio.Future[None] | None = None
         self.on_status: Callable[[StatusSeen], None]
@@ -167,6 +169,15 @@ class PlayedVm:
 
     async def read_screenshot(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool) -> bytes | None:
         return self.pictures.pop(0) if self.pictures else None
+
+    async def read_task(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool, within: str = "") -> FolderFound | None:
+        self.asked.append((f"{domain}/{task_id} of {within!r}", tuple(roots), inner))
+        return self.folders.get(task_id)
+
+    async def read_task_file(self, *, folder: str, name: str, inner: bool, max_bytes: int) -> bytes | None:
+        if name == "broken":
+            raise LinkError(Failure(reason=Reason.TIMEOUT, message="too slow"))
+        return f"{folder}/{name}".encode()[:max_bytes]
 
 
 class House:
@@ -384,3 +395,40 @@ def test_result_folders_are_configured_or_printed() -> None:
     assert result_roots(spec, {"result_dir": "./results"}, inner=True) == ["/client/results"]
     assert result_roots(spec, {"result_dir": "./results"}, inner=False) == []
     assert result_roots(spec, {}, inner=True) == []
+
+
+async def test_a_tasks_folder_is_asked_where_the_run_said_that_its_results_lie() -> None:
+    async with House() as house:
+        await house.watch()
+        following = await house.follow_log()
+        following.on_data(BEGIN.replace(b"num_workers=1", b"trial_id='7'") + task_log("a-WOS", "1.00", 5))
+        await until(house.tasks)
+        run_id = house.tasks()[0].run_id
+        found = house.vm.folders["a-WOS"] = FolderFound(path="/results/x/7/notepad/a-WOS")
+        assert await house.monitor.task_record(run_id, "notepad", "a-WOS") == found
+        assert ("notepad/a-WOS of '7'", ("/results",), False) in house.vm.asked
+        absent = await house.monitor.task_record(run_id, "notepad", "b-WOS")
+        assert isinstance(absent, FolderLacking)
+        assert (absent.lack, absent.where) == (Lack.ABSENT, ("/results",))
+        assert await house.monitor.task_file(run_id, found, "a.png", max_bytes=100) == b"/results/x/7/notepad/a-WOS/a.png"
+        with pytest.raises(Unavailable, match="too slow"):
+            await house.monitor.task_file(run_id, found, "broken", max_bytes=100)
+        with pytest.raises(NotFound):
+            await house.monitor.task_record(RunId("nobody"), "notepad", "a-WOS")
+        await house.monitor.forget("vm")
+        gone = await house.monitor.task_record(run_id, "notepad", "a-WOS")
+        assert isinstance(gone, FolderLacking)
+        assert gone.lack is Lack.OUT_OF_REACH
+        with pytest.raises(Unavailable):
+            await house.monitor.task_file(run_id, found, "a.png", max_bytes=100)
+
+
+async def test_a_run_that_did_not_say_where_its_results_lie_says_so() -> None:
+    async with House() as house:
+        await house.watch()
+        following = await house.follow_log()
+        following.on_data(BEGIN.replace(b"result_dir='/results'", b"result_dir='./results'") + task_log("a-WOS", "1.00", 5))
+        await until(house.tasks)
+        lacking = await house.monitor.task_record(house.tasks()[0].run_id, "notepad", "a-WOS")
+        assert isinstance(lacking, FolderLacking)
+        assert lacking.lack is Lack.UNSET

@@ -28,6 +28,7 @@ from waa.probes.host import HostWatch
 from waa.services.monitor import Monitor
 from waa.services.recorder import Recorder
 from waa.services.supervise import Supervisor
+from waa.services.task_record import FolderReader, TaskRecords
 from waa.store.memory import MemoryStore
 from waa.web.app import MAX_REQUEST_BYTES, make_app
 from waa.web.deps import Deps, WebSettings
@@ -50,6 +51,16 @@ class ShutOpener:
 
     async def close(self) -> None:
         """Nothing to give back."""
+
+
+class NoPictures:
+    """A disk that is full."""
+
+    def get(self, key: str) -> bytes | None:
+        return None
+
+    def put(self, key: str, data: bytes) -> None:
+        """Not kept."""
 
 
 class _Lines(Mapping[str, Sequence[LogLine]]):
@@ -237,6 +248,7 @@ async def house(
     settings: WebSettings | None = None,
     limits: StreamLimits | None = None,
     opener: LinkOpener | None = None,
+    reader: FolderReader | None = None,
     sse: bool = True,
 ) -> AsyncIterator[House]:
     """The application on a free port with its own clocks; all of it is closed in the end, the store by its recorder."""
@@ -258,15 +270,19 @@ async def house(
             clock=clock,
         )
         stack.push_async_callback(monitor.close)
+        records = TaskRecords(reader=reader or monitor, state=state, pictures=NoPictures(), clock=clock)
+        stack.push_async_callback(records.close)
         streams = StreamService(limits, clock=stream_clock, tick_s=0.01, chance=lambda: 0.5)
 
         def look() -> Look:
-            return Look(state=state, now=clock(), seen_at=monitor.seen_at, sse=sse, version="0", log_lines=_Lines(tails))
+            return Look(
+                state=state, now=clock(), seen_at=monitor.seen_at, sse=sse, version="0", log_lines=_Lines(tails), record_of=records.peek
+            )
 
         renderer = Renderer(ROOT / "templates", ROOT / "static")
         feed = BenchmarkFeed(state=state, hub=recorder.hub, streams=streams, seen_at=monitor.seen_at, clock=clock)
         stack.callback(feed.close)
-        panels = PanelStreams(renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock)
+        panels = PanelStreams(renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock, records=records)
         stack.callback(panels.close)
         sock, port = bind_unused_port()
         built = House(
@@ -287,6 +303,7 @@ async def house(
             monitor=monitor,
             streams=streams,
             panels=panels,
+            records=records,
             feed=feed,
             renderer=renderer,
             look=look,

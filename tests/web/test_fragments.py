@@ -1,6 +1,7 @@
 """Panels by themselves: the stream's bytes, and what other pages may do with them (requirements A22, A23)."""
 
 import re
+from urllib.parse import quote
 
 import pytest
 
@@ -26,7 +27,8 @@ async def furnished(built: House) -> str:
 
 def query(name: str, run_id: str) -> str:
     """The subject of a panel."""
-    return {"vm": "?vm=vm-1", "run": f"?run={run_id}"}.get(PANELS[name].parameter or "", "")
+    task = quote(f"{run_id}/notepad/a//", safe="")
+    return {"vm": "?vm=vm-1", "run": f"?run={run_id}", "task": f"?task={task}"}.get(PANELS[name].parameter or "", "")
 
 
 async def partials(listener: Listener) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What each panel shows: empty, failing, in use; and which events change it."""
 
 from dataclasses import replace
+from urllib.parse import unquote_plus
 
 import pytest
 
@@ -17,10 +18,24 @@ from waa.core.status import ContainerStatus, Phase, Reason, RunStatus, TaskStatu
 from waa.web.panels import PANELS, log_list_id
 from waa.web.view import STALE_AFTER_S
 from waa.web.views.background import TaskState, background_tasks
+from waa.web.views.task import TaskSubject
 
 RENDERER = build.a_renderer()
-SUBJECTS = {"vm": "waa-1", "vm-run": "waa-1", "log": "waa-1", "run": "waa-1-20260204T113131"}
+SUBJECTS = {
+    "vm": "waa-1",
+    "vm-run": "waa-1",
+    "log": "waa-1",
+    "run": "waa-1-20260204T113131",
+    "task": "waa-1-20260204T113131/libreoffice_writer/010d8b7d-2f6a-4d1e-9c37-52a1f0e4b001-WOS//",
+}
 STATES = {"empty": State, "fleet": build.a_fleet, "crowd": build.a_crowd, "hostile": build.a_hostile, "demo": build.a_demo}
+
+
+def subject_of(name: str, state: str = "fleet") -> str | None:
+    """What a panel is about in one of the states."""
+    if name == "task" and state == "hostile":
+        return TaskSubject(run_id="waa-1-20260204T113131", domain=build.HOSTILE, task_id=build.HOSTILE).text
+    return SUBJECTS.get(name)
 
 
 def shown(name: str, state: State, subject: str | None = None, **look: object) -> Element:
@@ -53,14 +68,15 @@ def test_every_panel_of_the_overview_is_sound_in_every_state(name: str, state: s
 @pytest.mark.parametrize("name", SUBJECTS)
 @pytest.mark.parametrize("state", ["fleet", "hostile"])
 def test_every_panel_about_something_is_sound(name: str, state: str) -> None:
-    section = shown(name, STATES[state](), SUBJECTS[name])
-    assert section.attributes["hx-get"] == f"/fragments/{name}?{PANELS[name].parameter}={SUBJECTS[name]}"
+    subject = subject_of(name, state)
+    section = shown(name, STATES[state](), subject)
+    assert unquote_plus(section.attributes["hx-get"]) == f"/fragments/{name}?{PANELS[name].parameter}={subject}"
 
 
 @pytest.mark.parametrize("name", [*SUBJECTS, "live-eval"])
 def test_an_unknown_subject_is_not_found(name: str) -> None:
     with pytest.raises(NotFound):
-        RENDERER.panel(PANELS[name], build.a_look(build.a_fleet()), "nobody")
+        RENDERER.panel(PANELS[name], build.a_look(build.a_fleet()), "nobody/clock/a//" if name == "task" else "nobody")
 
 
 @pytest.mark.parametrize(
@@ -323,7 +339,7 @@ def test_the_list_of_log_lines_is_named_after_its_vm() -> None:
 def test_hostile_text_is_text() -> None:
     state = build.a_hostile()
     for name, panel in PANELS.items():
-        subject = SUBJECTS.get(name)
+        subject = subject_of(name, "hostile")
         html = RENDERER.panel(panel, build.a_look(state), subject).decode()
         assert "<script" not in html
         assert "<img src=x" not in html
@@ -356,11 +372,14 @@ def test_a_step_touches_what_shows_steps() -> None:
     task = build.a_task(run, 1, TaskStatus.RUNNING)
     step = an_event(EventType.TASK_STEPPED, task)
     touched = {name for name, panel in PANELS.items() if panel.is_touched(step)}
-    assert touched == {"attention", "fleet", "live-eval", "runs", "run", "vm-run"}
+    assert touched == {"attention", "fleet", "live-eval", "runs", "run", "vm-run", "task"}
     assert PANELS["run"].is_touched(step, run.run_id)
     assert not PANELS["run"].is_touched(step, RunId("another"))
     assert PANELS["vm-run"].is_touched(step, vm.name)
     assert not PANELS["vm-run"].is_touched(step, "another")
+    assert PANELS["task"].is_touched(step, SUBJECTS["task"])
+    assert not PANELS["task"].is_touched(step, f"{run.run_id}/{task.domain}/another//")
+    assert not PANELS["task"].is_touched(step, f"another/{task.domain}/{task.task_id}//")
 
 
 def test_every_event_that_changes_a_view_touches_its_panel() -> None:

@@ -8,6 +8,7 @@ from waa.core.entity import Entity, RunId
 from waa.core.error import Failure, LinkError
 from waa.core.event import Change, Event, EventType
 from waa.core.observation import LogCursor, LogFound, LogSource, StatusSeen
+from waa.core.results.folder import FolderFound
 from waa.core.spec import VmSpec
 
 
@@ -107,6 +108,23 @@ class Watch(Protocol):
 
     async def read_screenshot(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool) -> bytes | None:
         """The newest screenshot of a task below the roots, a whole PNG; None where there is none. Raises LinkError."""
+
+    async def read_task(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool, within: str = "") -> FolderFound | None:
+        """The newest folder of a task below the roots, preferably below one named ``within``; None where there is none.
+        Raises LinkError."""
+
+    async def read_task_file(self, *, folder: str, name: str, inner: bool, max_bytes: int) -> bytes | None:
+        """A file of a task's folder; None where there is none, or a longer one. Raises LinkError."""
+
+
+class PictureStore(Protocol):
+    """Keeps pictures by key within a bound. Methods block, and may be called from any thread."""
+
+    def get(self, key: str) -> bytes | None:
+        """The picture, None where it is not kept."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep it; those not used for longest go. What the disk refuses is not kept."""
 
 
 class WatchMaker(Protocol):

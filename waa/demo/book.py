@@ -32,6 +32,10 @@ def _click(element: int, *, comment: str = "") -> str:
     return f"{first}computer.mouse.move_id(id={element})\ncomputer.mouse.single_click()\n"
 
 
+def _at(x: float, y: float) -> str:
+    return f"computer.mouse.move_abs(x={x}, y={y})\ncomputer.mouse.single_click()\n"
+
+
 def _double(element: int) -> str:
     return f"computer.mouse.move_id(id={element})\ncomputer.mouse.double_click()\n"
 
@@ -60,7 +64,7 @@ BOOK = (
         actions=(
             _press("ctrl+h"),
             _write("Tuesday", key="tab") + _write("Thursday"),
-            _click(14, comment="the Replace all button"),
+            "# the Replace all button\n" + _at(0.66, 0.33),
             _press("ctrl+s"),
         ),
     ),
@@ -80,7 +84,7 @@ BOOK = (
             _click(31, comment="cell F2"),
             _write("=SUM(B2:E2)", key="enter"),
             _press("ctrl+shift+end") + "# fill the formula downwards\n" + _press("ctrl+d"),
-            _click(58),
+            _at(0.61, 0.58),
             _write("=SUM(F2:F13)", key="enter"),
             _press("ctrl+s"),
         ),
@@ -93,7 +97,7 @@ BOOK = (
         actions=(
             _click(22, comment="the first gap"),
             _write("=AVERAGE(C4;C6)", key="enter"),
-            _click(27),
+            _at(0.38, 0.52),
             _write("=AVERAGE(C9;C11)", key="enter"),
             _press("ctrl+s"),
         ),
@@ -106,7 +110,7 @@ BOOK = (
         actions=(
             _press("ctrl+a"),
             _click(9, comment="the Insert menu"),
-            _click(12),
+            _at(0.33, 0.28),
             _write("Step 2: visitors"),
             _click(44, comment="Finish"),
         ),
@@ -121,7 +125,7 @@ BOOK = (
             "computer.mouse.move_id(id=17)\ncomputer.mouse.right_click()\n",
             _click(41, comment="Compress to ZIP file"),
             "WAIT",
-            "computer.mouse.move_id(id=18)\ncomputer.mouse.drag(x=0.31, y=0.44)\n",
+            "computer.mouse.move_abs(x=0.58, y=0.62)\ncomputer.mouse.drag(x=0.31, y=0.44)\n",
         ),
     ),
     BookTask(
@@ -179,7 +183,7 @@ BOOK = (
         slug="settings-pointer",
         instruction="Make the mouse pointer larger, size 3, and slow its speed to 8.",
         window="Settings",
-        actions=(_open("settings"), _click(15), "computer.mouse.move_abs(x=0.42, y=0.37)\ncomputer.mouse.single_click()\n", _click(30)),
+        actions=(_open("settings"), _at(0.24, 0.41), _at(0.42, 0.37), _click(30)),
     ),
     BookTask(
         domain="settings",
@@ -194,7 +198,7 @@ BOOK = (
         slug="code-rename",
         instruction="Rename the function make_tea to brew in the whole workspace.",
         window="kitchen.py - Visual Studio Code",
-        actions=(_click(52), _press("f2"), _write("brew", key="enter"), _press("ctrl+k s")),
+        actions=(_at(0.36, 0.44), _press("f2"), _write("brew", key="enter"), _press("ctrl+k s")),
     ),
     BookTask(
         domain="vs_code",

@@ -103,7 +103,8 @@ def _move(rng: Random, action: str) -> Move:
         thought = rng.choice(
             (
                 "The element I need is visible, I use it now.",
-                "The next thing to do follows from what the window shows.",
+                "The next thing to do follows from what the window shows.\n\nThe last action worked: its effect is on the screen. "
+                "What remains is this one, and after it I check again before I go on.",
                 "This brings me closer to the goal.",
             )
         )

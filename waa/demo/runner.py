@@ -117,12 +117,14 @@ class _Benchmark:
         self._show(Scene())
         self._prepare(planned)
         folder.reset(self._show(Scene(domain=task.domain, title=task.window, clock=_clock())))
-        typed = ""
+        typed, pointer = "", None
         for number, move in enumerate(planned.moves, 1):
             typed = _entered(move.action) or typed
             self._think(move.think_s)
             self._act(number, move)
-            picture = self._show(Scene(domain=task.domain, title=task.window, step=number, typed=typed, clock=_clock()))
+            pointer = _pointed(move.action) or pointer
+            scene = Scene(domain=task.domain, title=task.window, step=number, typed=typed, clock=_clock(), pointer=pointer)
+            picture = self._show(scene)
             folder.step(number, move, picture)
         if planned.score is None:
             self._think(1.5)
@@ -223,6 +225,11 @@ def _clock() -> str:
 def _entered(action: str) -> str:
     texts = re.findall(r'keyboard\.write\("([^"]*)"\)', action)
     return texts[-1] if texts else ""
+
+
+def _pointed(action: str) -> tuple[float, float] | None:
+    places = re.findall(r"computer\.mouse\.(?:move_abs|drag)\(x=([01]?\.\d+), y=([01]?\.\d+)\)", action)
+    return (float(places[-1][0]), float(places[-1][1])) if places else None
 
 
 def _traceback(error: str) -> str:

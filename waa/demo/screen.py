@@ -40,7 +40,7 @@ _NUMBER = {name: _SKY_TONES + index for index, name in enumerate(_COLOURS)}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """What is to be seen: the window of a ``domain`` ("": the bare desktop) after ``step`` actions.
-    ``typed`` is the text last entered, one line.
+    ``typed`` is the text last entered, one line. ``pointer`` is where the mouse was put, fractions of the screen, None: anywhere.
     """
 
     domain: str = ""
@@ -48,6 +48,7 @@ class Scene:
     step: int = 0
     typed: str = ""
     clock: str = "9:41"
+    pointer: tuple[float, float] | None = None
 
 
 @functools.lru_cache(maxsize=4)
@@ -61,6 +62,9 @@ def draw(scene: Scene) -> bytes:
         _window(canvas, scene)
         _CONTENTS.get(scene.domain, _document)(canvas, scene, rng)
     _badge(canvas)
+    if scene.pointer is not None:
+        _pointer(canvas, int(scene.pointer[0] * (WIDTH - 1)), int(scene.pointer[1] * (HEIGHT - 1)))
+        return canvas.png()
     spot = Random(f"{scene.title}/{scene.step}/{scene.typed}")  # noqa: S311 - a play, not a secret
     _pointer(canvas, spot.randrange(_LEFT + 40, _LEFT + _WIDE - 60), spot.randrange(_TOP + 50, _TOP + _HIGH - 60))
     return canvas.png()

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from waa.core.error import Failure, LinkError
 from waa.core.observation import LogFound, LogKind, LogSource, StatusSeen
-from waa.core.port import Link, RemoteProcess
+from waa.core.port import CommandResult, Link, RemoteProcess
+from waa.core.results.folder import FolderFound, is_file_name
+from waa.core.results.picture import is_whole_png
 from waa.core.spec import VmSpec
 from waa.core.status import Reason
-from waa.probes import script
+from waa.probes import script, task_folder
 from waa.probes.follow import FollowedLog, MarkSplitter
 from waa.probes.frame import Frame, FrameDecoder
 from waa.probes.picture import Picture
@@ -32,11 +34,9 @@ SLOW_LOOKS = 5
 
 MAX_COMPLAINT_BYTES = 2000
 RESULT_TIMEOUT_S = 15.0
+FOLDER_TIMEOUT_S = 30.0
 MAX_SCREENSHOT_BYTES = 8 * 1024 * 1024
 """A full-screen PNG is one to three megabytes."""
-
-PNG_HEAD = b"\x89PNG\r\n\x1a\n"
-PNG_END = b"IEND\xaeB`\x82"
 
 
 class _Places(NamedTuple):
@@ -164,8 +164,31 @@ class HostWatch:
             domain=domain, task_id=task_id, roots=places.folders, max_bytes=MAX_SCREENSHOT_BYTES, prefix=places.prefix
         )
         data = await self._read_newest(command, max_bytes=MAX_SCREENSHOT_BYTES + 1, inner=inner)
-        is_whole = data is not None and data.startswith(PNG_HEAD) and data.endswith(PNG_END)
-        return data if is_whole else None
+        return data if data is not None and is_whole_png(data) else None
+
+    async def read_task(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool, within: str = "") -> FolderFound | None:
+        """The newest folder of a task below the roots with its listing, trajectory, result, thoughts; of several one below a folder
+        named ``within``, where there is one. None where there is none. Raises LinkError."""
+        places = self._places(domain, task_id, roots, inner=inner)
+        if places is None or not (within == "" or _is_name(within)):
+            return None
+        nonce = secrets.token_hex(16)
+        command = task_folder.folder_command(
+            nonce=nonce, domain=domain, task_id=task_id, within=within, roots=places.folders, prefix=places.prefix
+        )
+        result = await self._link.run(command, timeout_s=FOLDER_TIMEOUT_S, max_bytes=task_folder.MAX_OUTPUT_BYTES)
+        if not result.truncated:
+            self._check_end(result, inner=inner)
+        return task_folder.read_folder(result.stdout, nonce=nonce, inner=inner, is_cut=result.truncated)
+
+    async def read_task_file(self, *, folder: str, name: str, inner: bool, max_bytes: int) -> bytes | None:
+        """A plain file of a task's folder, as ``read_task`` named both; None where there is none, or a longer one. Raises LinkError."""
+        if not folder.startswith("/") or "\0" in folder or not is_file_name(name):
+            return None
+        prefix = (self._spec.engine, "exec", self._spec.container) if inner else ()
+        command = task_folder.file_command(folder=folder, name=name, max_bytes=max_bytes + 1, prefix=prefix)
+        data = await self._read_newest(command, max_bytes=max_bytes + 2, inner=inner)
+        return data if data is not None and len(data) <= max_bytes else None
 
     def _places(self, domain: str, task_id: str, roots: Sequence[str], *, inner: bool) -> "_Places | None":
         folders = tuple(root for root in roots if root.startswith("/") and "\0" not in root)
@@ -175,6 +198,10 @@ class HostWatch:
 
     async def _read_newest(self, command: str, *, max_bytes: int, inner: bool) -> bytes | None:
         result = await self._link.run(command, timeout_s=RESULT_TIMEOUT_S, max_bytes=max_bytes)
+        self._check_end(result, inner=inner)
+        return result.stdout[1:] if result.stdout.startswith(b"=") else None
+
+    def _check_end(self, result: CommandResult, *, inner: bool) -> None:
         if result.exit_status != 0:
             said = result.stderr.decode(errors="replace").strip()[-500:]
             raise LinkError(
@@ -182,7 +209,6 @@ class HostWatch:
                 if inner
                 else Failure(reason=Reason.COMMAND, message=f"the search in the result folder failed ({result.exit_status}): {said}")
             )
-        return result.stdout[1:] if result.stdout.startswith(b"=") else None
 
     def _follow_input(self, source: LogSource, offset: int, nonce: str) -> bytes:
         if source.kind is LogKind.CONTAINER:

@@ -518,7 +518,7 @@ def container_log_input(spec: VmSpec, *, nonce: str, identity: str, offset: int,
 
 def result_command(*, domain: str, task_id: str, roots: Iterable[str], prefix: Iterable[str] = ()) -> str:
     """The command that prints ``=`` and the newest ``*/<domain>/<task_id>/result.txt`` below ``roots``, or nothing."""
-    pattern = f"*/{_literal(domain)}/{_literal(task_id)}/result.txt"
+    pattern = f"*/{literal(domain)}/{literal(task_id)}/result.txt"
     return "exec " + shlex.join([*prefix, "/bin/sh", "-c", _NEWEST, MARK, pattern, pattern, "4096", *roots])
 
 
@@ -527,7 +527,7 @@ def screenshot_command(*, domain: str, task_id: str, roots: Iterable[str], max_b
 
     WAA names them ``screenshot-step_*``, OSWorld ``step_*``.
     """
-    folder = f"*/{_literal(domain)}/{_literal(task_id)}"
+    folder = f"*/{literal(domain)}/{literal(task_id)}"
     patterns = (f"{folder}/screenshot*.png", f"{folder}/step_*.png")
     return "exec " + shlex.join([*prefix, "/bin/sh", "-c", _NEWEST, MARK, *patterns, str(max_bytes), *roots])
 
@@ -546,7 +546,8 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _literal(name: str) -> str:
+def literal(name: str) -> str:
+    """A name as a pattern of ``find -path`` that matches nothing else."""
     return "".join("\\" + letter if letter in "*?[]\\" else letter for letter in name)
 
 

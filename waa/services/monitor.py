@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import count
 
-from waa.core.entity import Task
-from waa.core.error import Failure, LinkError, NotFound
+from waa.core.entity import Run, RunId, Task
+from waa.core.error import Failure, LinkError, NotFound, Unavailable
 from waa.core.event import Event, EventType
 from waa.core.logs.fact import AnyFact
 from waa.core.logs.files import read_score
@@ -37,6 +37,7 @@ from waa.core.observation import (
     VmNamed,
 )
 from waa.core.port import LinkOpener, LogFollower, Watch, WatchMaker
+from waa.core.results.folder import FolderFound, FolderLacking, Lack
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import ContainerStatus, Reason, TaskStatus
 from waa.services.recorder import Recorder
@@ -155,6 +156,27 @@ class Monitor:
             raise NotFound(f"There is no VM named {name!r}")
         return await prober.screenshot() if prober is not None else None
 
+    async def task_record(self, run_id: RunId, domain: str, task_id: str) -> FolderFound | FolderLacking:
+        """The folder that the benchmark keeps for a task of a run, asked of its VM now. Raises NotFound for an unknown run."""
+        run = self._recorder.state.runs.get(run_id)
+        if run is None:
+            raise NotFound(f"There is no run {run_id!r}")
+        prober = self._probers.get(run.vm)
+        if prober is None:
+            return FolderLacking(lack=Lack.OUT_OF_REACH, message=f"{run.vm} is not watched by this server.")
+        return await prober.task_record(run, domain, task_id)
+
+    async def task_file(self, run_id: RunId, folder: FolderFound, name: str, *, max_bytes: int) -> bytes | None:
+        """A file of a folder that ``task_record`` gave; None where there is none any more, or a longer one. Raises NotFound for an
+        unknown run, Unavailable where its VM cannot be asked."""
+        run = self._recorder.state.runs.get(run_id)
+        if run is None:
+            raise NotFound(f"There is no run {run_id!r}")
+        prober = self._probers.get(run.vm)
+        if prober is None:
+            raise Unavailable(f"{run.vm} is not watched by this server")
+        return await prober.task_file(folder, name, max_bytes=max_bytes)
+
     async def close(self) -> None:
         """End all probers. May be called twice."""
         if self._stop_listening is not None:
@@ -202,6 +224,7 @@ class _Prober:
         self._screenshot: bytes | None = None
         self._screenshot_of = ""
         self._screenshot_lock = asyncio.Lock()
+        self._folder_lock = asyncio.Lock()
 
     async def run(self) -> None:
         attempt = 0
@@ -256,6 +279,33 @@ class _Prober:
                 if found is not None:
                     self._screenshot, self._screenshot_of = found, moment
             return self._screenshot
+
+    async def task_record(self, run: Run, domain: str, task_id: str) -> FolderFound | FolderLacking:
+        inner = run.log.kind is not LogKind.FILE
+        roots = tuple(result_roots(self.spec, run.arguments, inner=inner))
+        if not roots:
+            return FolderLacking(lack=Lack.UNSET, message="The run did not say where its results lie.")
+        async with self._folder_lock:
+            watch = self._watch
+            if watch is None:
+                return FolderLacking(lack=Lack.OUT_OF_REACH, message=f"{self.spec.name} cannot be reached now.", where=roots)
+            try:
+                found = await watch.read_task(
+                    domain=domain, task_id=task_id, roots=roots, inner=inner, within=run.arguments.get("trial_id", "").strip("'\"")
+                )
+            except LinkError as error:
+                log.debug("task folder not read vm=%s reason=%s", self.spec.name, error)
+                return FolderLacking(lack=Lack.FAILED, message=str(error), where=roots)
+        return found or FolderLacking(lack=Lack.ABSENT, message=f"There is no folder {domain}/{task_id} there.", where=roots)
+
+    async def task_file(self, folder: FolderFound, name: str, *, max_bytes: int) -> bytes | None:
+        async with self._folder_lock:
+            if self._watch is None:
+                raise Unavailable(f"{self.spec.name} cannot be reached now")
+            try:
+                return await self._watch.read_task_file(folder=folder.path, name=name, inner=folder.inner, max_bytes=max_bytes)
+            except LinkError as error:
+                raise Unavailable(f"{self.spec.name}: {error}") from error
 
     def _pictured_task(self) -> Task | None:
         """The task that took the newest screenshot."""

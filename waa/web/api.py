@@ -11,6 +11,7 @@ from waa.core.spec import Origin, VmSpec
 from waa.core.status import RunStatus
 from waa.web import wire
 from waa.web.base import BaseHandler
+from waa.web.views.task import TaskSubject, find_task
 
 ALIASES = {"docker_container": "container", "internal_ip": "guest_ip"}
 """Names of the register contract that differ from the configuration's."""
@@ -102,6 +103,18 @@ class RunListHandler(ApiHandler):
         runs = [run for run in state.runs.values() if vm is None or run.vm == vm.name]
         runs.sort(key=lambda run: run.started_at, reverse=True)
         self.write_json({"runs": [wire.run_payload(state, run) for run in runs]})
+
+
+class TaskHandler(ApiHandler):
+    """``GET /api/runs/<id>/tasks/<domain>/<task>[/<attempt>]``: what the page of the task shows, with all its steps."""
+
+    async def get(self, run_id: str, domain: str, task_id: str, attempt: str | None = None) -> None:
+        subject = TaskSubject(run_id=run_id, domain=domain, task_id=task_id, attempt=int(attempt) if attempt else None)
+        run, task = find_task(self.deps.look(), subject)
+        if task is None:
+            raise NotFound(f"The task {domain}/{task_id} has not begun")
+        seen = await self.deps.records.load(task)
+        self.write_json(wire.task_detail_payload(run, task, seen))
 
 
 class VmListHandler(ApiHandler):

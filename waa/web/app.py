@@ -13,6 +13,9 @@ from waa.web.deps import Deps
 NAME = r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})"
 RUN_ID = r"([A-Za-z0-9][A-Za-z0-9._-]{0,120})"
 
+TASK = rf"/runs/{RUN_ID}/tasks/([^/]+)/([^/]+)"
+ATTEMPT = r"([1-9][0-9]{0,5})"
+
 ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (r"/", pages.OverviewHandler),
     (r"/vms/new", pages.VmFormHandler),
@@ -23,6 +26,9 @@ ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (rf"/vms/{NAME}/screenshot", pages.ScreenshotHandler),
     (r"/runs", pages.RunListPageHandler),
     (rf"/runs/{RUN_ID}", pages.RunPageHandler),
+    (TASK, pages.TaskPageHandler),
+    (rf"{TASK}/{ATTEMPT}", pages.TaskPageHandler),
+    (rf"{TASK}/{ATTEMPT}/files/(.+)", pages.TaskFileHandler),
     (r"/fragments/([a-z-]{1,40})", pages.FragmentHandler),
     (r"/embed/([a-z-]{1,40})", pages.EmbedHandler),
     (r"/stream", stream.PanelStreamHandler),
@@ -32,6 +38,8 @@ ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (r"/api/benchmark-progress", api.BenchmarkProgressHandler),
     (r"/api/current-run", api.CurrentRunHandler),
     (r"/api/runs", api.RunListHandler),
+    (rf"/api{TASK}", api.TaskHandler),
+    (rf"/api{TASK}/{ATTEMPT}", api.TaskHandler),
     (r"/api/azure-jobs", api.AzureJobsHandler),
     (r"/api/azure-job-logs", api.AzureJobLogsHandler),
     (r"/api/vms", api.VmListHandler),

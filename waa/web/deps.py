@@ -8,6 +8,7 @@ from waa.core.logs.files import LiveProgress
 from waa.hub.hub import Hub
 from waa.services.monitor import Monitor
 from waa.services.recorder import Recorder
+from waa.services.task_record import TaskRecords
 from waa.web.feed import BenchmarkFeed
 from waa.web.panel_stream import PanelStreams
 from waa.web.render import Renderer
@@ -44,6 +45,7 @@ class Deps:
     monitor: Monitor
     streams: StreamService
     panels: PanelStreams
+    records: TaskRecords
     feed: BenchmarkFeed
     renderer: Renderer
     look: Callable[[], Look]

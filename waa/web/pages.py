@@ -5,13 +5,19 @@ from http import HTTPStatus
 
 from waa.core.codec import spec_from
 from waa.core.error import Conflict, Invalid, NotFound
+from waa.core.results.folder import is_file_name
 from waa.core.spec import Origin
 from waa.web import api
 from waa.web.base import BaseHandler
+from waa.web.panel_stream import PATIENCE_S
 from waa.web.panels import PANELS
 from waa.web.view import Look
 from waa.web.views.form import spec_values, vm_form
-from waa.web.views.page import overview_page, run_page, vm_page
+from waa.web.views.page import overview_page, run_page, task_page, vm_page
+from waa.web.views.task import TaskSubject, find_task, need_step
+
+PICTURE_AGE_S = 3600
+"""A screenshot's name holds the second it was taken at: it does not change."""
 
 
 class PageHandler(BaseHandler):
@@ -54,6 +60,32 @@ class RunPageHandler(PageHandler):
 
     def get(self, run_id: str) -> None:
         self.write_page("pages/run.html", page=run_page(self.deps.look(), run_id))
+
+
+class TaskPageHandler(PageHandler):
+    """``GET /runs/<id>/tasks/<domain>/<task>[/<attempt>][?step=]``: what happened in a task, step by step."""
+
+    async def get(self, run_id: str, domain: str, task_id: str, attempt: str | None = None) -> None:
+        step = need_step(self.one_argument("step"))
+        subject = TaskSubject(run_id=run_id, domain=domain, task_id=task_id, attempt=int(attempt) if attempt else None, step=step)
+        _, task = find_task(self.deps.look(), subject)
+        if task is not None:
+            await self.deps.records.load(task, patience_s=PATIENCE_S)
+        self.write_page("pages/task.html", page=task_page(self.deps.look(), subject))
+
+
+class TaskFileHandler(BaseHandler):
+    """``GET /runs/<id>/tasks/<domain>/<task>/<attempt>/files/<name>``: a screenshot of a task, fetched when somebody looks."""
+
+    async def get(self, run_id: str, domain: str, task_id: str, attempt: str, name: str) -> None:
+        subject = TaskSubject(run_id=run_id, domain=domain, task_id=task_id, attempt=int(attempt))
+        _, task = find_task(self.deps.look(), subject)
+        if task is None or not is_file_name(name):
+            raise NotFound(f"There is no file {name!r}")
+        picture = await self.deps.records.picture(task, name)
+        self.set_header("Content-Type", "image/png")
+        self.set_header("Cache-Control", f"private, max-age={PICTURE_AGE_S}")
+        self.write(picture)
 
 
 class VmFormHandler(PageHandler):
@@ -124,15 +156,17 @@ class ScreenshotHandler(BaseHandler):
 
 
 class FragmentHandler(BaseHandler):
-    """``GET /fragments/<panel>[?vm=|run=]``: the bytes that the stream swaps in (A23)."""
+    """``GET /fragments/<panel>[?vm=|run=|task=]``: the bytes that the stream swaps in (A23)."""
 
     public_to_embedders = True
 
-    def get(self, name: str) -> None:
+    async def get(self, name: str) -> None:
         panel = PANELS.get(name)
         if panel is None:
             raise NotFound(f"There is no panel {name!r}; there are: {', '.join(PANELS)}")
-        subject = self.deps.panels.subject(panel, self.one_argument("vm"), self.one_argument("run"))
+        if panel.subject == "task":
+            await self.deps.panels.prepare(self.one_argument("task"))
+        subject = self.deps.panels.subject(panel, self.one_argument("vm"), self.one_argument("run"), self.one_argument("task"))
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.write(self.deps.panels.render(subject))
 
@@ -142,10 +176,11 @@ class EmbedHandler(PageHandler):
 
     public_to_embedders = True
 
-    def get(self, name: str) -> None:
+    async def get(self, name: str) -> None:
         panel = PANELS.get(name)
         if panel is None:
             raise NotFound(f"There is no panel {name!r}; there are: {', '.join(PANELS)}")
-        vm, run = self.one_argument("vm"), self.one_argument("run")
-        _name, about = self.deps.panels.subject(panel, vm, run)
-        self.write_page("embed.html", page_panel=name, subject=about, vm=vm, run=run)
+        vm, run, task = self.one_argument("vm"), self.one_argument("run"), self.one_argument("task")
+        _name, about = self.deps.panels.subject(panel, vm, run, task)
+        await self.deps.panels.prepare(task if panel.subject == "task" else None)
+        self.write_page("embed.html", page_panel=name, subject=about, vm=vm, run=run, task=task)

@@ -16,6 +16,7 @@ from waa.core.error import Invalid, NotFound
 from waa.core.event import Event, EventType
 from waa.core.status import TaskStatus
 from waa.hub.hub import Hub
+from waa.services.task_record import TaskKey, TaskRecords
 from waa.web import sse, wire
 from waa.web.fanout import Fanout, Subscriber
 from waa.web.panels import PANELS, Panel, log_list_id
@@ -23,6 +24,7 @@ from waa.web.render import Renderer
 from waa.web.stream_service import StreamService
 from waa.web.terminal import LogTails
 from waa.web.view import Look
+from waa.web.views.task import TaskSubject, find_task
 
 PANEL_GAP_S = 0.1
 """Between two renderings of the same panels: ten a second are more than an eye follows."""
@@ -33,12 +35,14 @@ CLOCK_S = 5.0
 """How often panels are looked at for what time alone changes (a stall, an idle VM)."""
 FRESH_S = 5.0
 """A rendering that is asked for again within this time is the same bytes, unless something changed."""
+PATIENCE_S = 3.0
+"""A page is shown without its steps rather than later than this; they come by its stream."""
 MAX_PANELS = 16
 MAX_CACHED = 256
 """Renderings kept for who asks next, pages of finished runs are long."""
 
 Subject = tuple[str, str | None]
-"""Name of a panel, and which VM or run it is about."""
+"""Name of a panel, and which VM, run or task it is about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,15 @@ class PanelStreams:
     """Renders panels for streams and fragments, and tells the streams what changed."""
 
     def __init__(
-        self, *, renderer: Renderer, look: Callable[[], Look], hub: Hub, streams: StreamService, tails: LogTails, clock: Callable[[], float]
+        self,
+        *,
+        renderer: Renderer,
+        look: Callable[[], Look],
+        hub: Hub,
+        streams: StreamService,
+        tails: LogTails,
+        clock: Callable[[], float],
+        records: TaskRecords | None = None,
     ) -> None:
         self._renderer = renderer
         self._look = look
@@ -78,13 +90,16 @@ class PanelStreams:
         self._clock_timer: asyncio.TimerHandle | None = None
         self._next_panels_s = 0.0
         self._next_logs_s = 0.0
+        self._records = records
         self._stop = hub.listen(self._hear)
         tails.on_change = self._hear_log
+        if records is not None:
+            records.on_change = self._hear_record
 
     # --- what is asked for ---
 
-    def key(self, names: str | None, vm: str | None, run: str | None) -> GroupKey:
-        """The group of a stream request. Raises Invalid for an unknown panel, NotFound for an unknown VM or run."""
+    def key(self, names: str | None, vm: str | None, run: str | None, task: str | None = None) -> GroupKey:
+        """The group of a stream request. Raises Invalid for an unknown panel, NotFound for an unknown VM, run or task."""
         wanted = [name for name in (names or "").split(",") if name]
         if not wanted or len(wanted) > MAX_PANELS:
             raise Invalid("panels", f"names 1 to {MAX_PANELS} of: {', '.join(PANELS)}")
@@ -92,17 +107,26 @@ class PanelStreams:
         for name in dict.fromkeys(wanted):
             if name not in PANELS:
                 raise Invalid("panels", f"{name!r} is not one of: {', '.join(PANELS)}")
-            subjects.append(self.subject(PANELS[name], vm, run))
+            subjects.append(self.subject(PANELS[name], vm, run, task))
         for subject in subjects:
             self.render(subject)
         return GroupKey(subjects=tuple(subjects), log=vm if "log" in wanted else None)
 
-    def subject(self, panel: Panel, vm: str | None, run: str | None) -> Subject:
+    def subject(self, panel: Panel, vm: str | None, run: str | None, task: str | None = None) -> Subject:
         """What a panel is about, from the query. Raises Invalid where it is needed and not given."""
-        about = {None: None, "vm": vm, "run": run}[panel.parameter]
-        if about is None and panel.subject in ("vm", "run"):
+        about = {None: None, "vm": vm, "run": run, "task": task}[panel.parameter]
+        if about is None and panel.subject in ("vm", "run", "task"):
             raise Invalid(panel.subject, f"is needed by the panel {panel.name}")
         return panel.name, about
+
+    async def prepare(self, about: str | None) -> None:
+        """Read what the panel of a task needs, where nothing of it is known yet. None: no task is asked for. Raises NotFound,
+        Invalid."""
+        if about is None or self._records is None:
+            return
+        _, task = find_task(self._look(), TaskSubject.parse(about))
+        if task is not None and self._records.peek(task).is_reading:
+            await self._records.load(task, patience_s=PATIENCE_S)
 
     def render(self, subject: Subject) -> bytes:
         """The panel's HTML; the same bytes for everyone who asks before it changes. Raises NotFound."""
@@ -136,6 +160,8 @@ class PanelStreams:
         """Hear nothing more."""
         self._stop()
         self._tails.on_change = None
+        if self._records is not None:
+            self._records.on_change = None
         for timer in (self._panel_timer, self._log_timer, self._clock_timer):
             if timer is not None:
                 timer.cancel()
@@ -160,6 +186,15 @@ class PanelStreams:
         if self._log_timer is None:
             loop = asyncio.get_running_loop()
             self._log_timer = loop.call_at(max(self._next_logs_s, loop.time()), self._flush_logs)
+
+    def _hear_record(self, key: TaskKey) -> None:
+        """The files of a task were read anew."""
+        for subject in self._wanted() | self._cache.keys():
+            name, about = subject
+            if PANELS[name].subject == "task":
+                task = TaskSubject.parse(about)
+                if (task.run_id, task.domain, task.task_id) == key:
+                    self._soil(subject)
 
     def _soil(self, subject: Subject) -> None:
         self._dirty.add(subject)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from waa.core.entity import Run, Task, Trouble, Vm
+from waa.core.entity import Entity, Run, Task, Trouble, Vm
 from waa.core.event import Event, EventType
 from waa.web.view import Look, View
 from waa.web.views.attention import needs
@@ -13,6 +13,7 @@ from waa.web.views.azure import azure_job_logs, azure_jobs
 from waa.web.views.background import tasks_panel
 from waa.web.views.log import log_tail
 from waa.web.views.run import live_evaluation, run_detail, run_list, run_of_vm
+from waa.web.views.task import TaskSubject, task_detail
 from waa.web.views.vm import fleet, vm_detail, vm_list
 
 
@@ -20,7 +21,7 @@ from waa.web.views.vm import fleet, vm_detail, vm_list
 class Panel:
     """A piece of a page that is rendered alone too (requirement A23).
 
-    ``subject``: what it is about, None (everything), "vm", "run", or "run-or-newest" (a run that may be left out).
+    ``subject``: what it is about, None (everything), "vm", "run", "task", or "run-or-newest" (a run that may be left out).
     ``poll_s``: how often a page without a stream asks for it, None: the interval of live evaluation. ``view`` raises
     NotFound for an unknown subject. ``touched_by`` is conservative: it may name events that change nothing.
     ``is_timed``: time alone changes it, so it must be looked at again now and then (compare views, then render).
@@ -63,6 +64,8 @@ class Panel:
         entity = event.entity
         if subject is None or self.subject in (None, "run-or-newest"):
             return True
+        if self.subject == "task":
+            return _is_about_task(entity, TaskSubject.parse(subject))
         if self.subject == "vm":
             return subject == (entity.name if isinstance(entity, Vm) else entity.vm)
         return not isinstance(entity, Run | Task) or subject == entity.run_id
@@ -91,6 +94,13 @@ def _about_vms(event: Event) -> bool:
 
 def _about_one_vm(event: Event) -> bool:
     return isinstance(event.entity, Vm | Run | Trouble)
+
+
+def _is_about_task(entity: Entity, subject: TaskSubject) -> bool:
+    """Its own events, those of its run, and of any VM: it may be the one that must be asked."""
+    if isinstance(entity, Task):
+        return (entity.run_id, entity.domain, entity.task_id) == (subject.run_id, subject.domain, subject.task_id)
+    return not isinstance(entity, Run) or entity.run_id == subject.run_id
 
 
 def _about_progress(event: Event) -> bool:
@@ -159,6 +169,16 @@ _ALL = (
         touched_by=_about_runs,
         subject="run",
         poll_s=5.0,
+    ),
+    Panel(
+        name="task",
+        template="panels/task.html",
+        element_id="task-panel",
+        view=task_detail,
+        touched_by=_about_runs,
+        subject="task",
+        poll_s=5.0,
+        is_timed=True,
     ),
     Panel(
         name="log",

@@ -70,9 +70,9 @@ class Renderer:
         return template.render(view=view, now=look.now, panel=panel, url=panel.url(subject), period_s=panel.period_s(look))
 
 
-def stream_url(panels: Sequence[str], *, vm: str | None = None, run: str | None = None) -> str:
+def stream_url(panels: Sequence[str], *, vm: str | None = None, run: str | None = None, task: str | None = None) -> str:
     """Where the one stream of a page is served, which feeds these panels."""
-    query = {"panels": ",".join(panels), "vm": vm, "run": run}
+    query = {"panels": ",".join(panels), "vm": vm, "run": run, "task": task}
     return "/stream?" + urlencode({name: value for name, value in query.items() if value is not None}, safe=",")
 
 

@@ -44,13 +44,14 @@ class BenchmarkStreamHandler(BaseHandler):
 
 
 class PanelStreamHandler(BaseHandler):
-    """``GET /stream?panels=a,b[&vm=][&run=]``: the HTML of those panels, for a page of this server or of an embedder."""
+    """``GET /stream?panels=a,b[&vm=][&run=][&task=]``: the HTML of those panels, for a page of this server or of an embedder."""
 
     public_to_embedders = True
 
-    def get(self) -> None:
+    async def get(self) -> None:
         panels = self.deps.panels
-        key = panels.key(self.one_argument("panels"), self.one_argument("vm"), self.one_argument("run"))
+        await panels.prepare(self.one_argument("task"))
+        key = panels.key(self.one_argument("panels"), self.one_argument("vm"), self.one_argument("run"), self.one_argument("task"))
         self.deps.streams.adopt(
             self,
             panels.group(key),

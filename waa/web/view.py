@@ -1,10 +1,12 @@
 """What a view may see, and the moments that it shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from waa.core.attention import Limits
+from waa.core.entity import Task
 from waa.core.state import State
+from waa.services.task_record import RecordSeen
 from waa.web.terminal import LogLine
 
 HEARTBEAT_S = 10.0
@@ -14,6 +16,10 @@ STALE_AFTER_S = 2 * HEARTBEAT_S
 """A datum older than two intervals is shown as stale."""
 
 
+def _unread(_task: Task) -> RecordSeen:
+    return RecordSeen(is_reading=True)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """One look at everything, at ``now``. ``seen_at``: VM name -> its last sign of life, younger than ``Vm.seen_at``;
@@ -21,7 +27,8 @@ class Look:
 
     ``interval_s`` is the refresh interval of *Live Evaluation* without a stream; ``sse`` False: the operator switched
     streaming off and pages only poll. ``csrf_token`` is for the forms of a page, never for panels: a panel is the same
-    bytes for everyone. ``log_lines``: VM name -> the end of its live log, oldest first.
+    bytes for everyone. ``log_lines``: VM name -> the end of its live log, oldest first. ``record_of`` gives what is known of
+    a task's result folder, and may begin to read it anew.
     """
 
     state: State
@@ -34,6 +41,7 @@ class Look:
     csrf_token: str = ""
     version: str = ""
     log_lines: Mapping[str, Sequence[LogLine]] = field(default_factory=dict)
+    record_of: Callable[[Task], RecordSeen] = _unread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from waa.core.entity import Run, Task, Trouble, Vm
+from waa.core.results.record import Picture, StepRecord
 from waa.core.spec import Transport
 from waa.core.state import Progress, State, current_run
 from waa.core.status import RunStatus, TaskStatus
+from waa.services.task_record import RecordSeen
 from waa.web.views.background import background_tasks
+from waa.web.views.task import labels_of, picture_url
 
 PROVIDER = "waa-live"
 
@@ -170,21 +173,66 @@ def run_payload(state: State, run: Run, *, with_tasks: bool = False) -> dict[str
         **counts_payload(progress, run.total),
     }
     if with_tasks:
-        payload["tasks"] = [
-            {
-                **task_payload(task),
-                "index": task.index,
-                "instruction": task.instruction or None,
-                "step": task.step,
-                "action": task.action or None,
-                "error": task.error or None,
-                "provisional": task.provisional,
-                "started_at": task.started_at,
-                "ended_at": task.ended_at,
-            }
-            for task in state.tasks[run.run_id].values()
-        ]
+        payload["tasks"] = [full_task_payload(task) for task in state.tasks[run.run_id].values()]
     return payload
+
+
+def full_task_payload(task: Task) -> dict[str, object]:
+    """All that the events told of an attempt."""
+    return {
+        **task_payload(task),
+        "index": task.index,
+        "instruction": task.instruction or None,
+        "step": task.step,
+        "action": task.action or None,
+        "error": task.error or None,
+        "provisional": task.provisional,
+        "started_at": task.started_at,
+        "ended_at": task.ended_at,
+    }
+
+
+def task_detail_payload(run: Run, task: Task, seen: RecordSeen) -> dict[str, object]:
+    """An attempt with the steps of its result folder; ``steps`` is null where that was not read, ``lacking`` says why."""
+    record = seen.record
+    lacking = seen.lacking
+    return {
+        **full_task_payload(task),
+        "threshold": run.threshold,
+        "exact_score": record.score if record is not None else None,
+        "traceback": (record.traceback or None) if record is not None else None,
+        "folder": seen.path or None,
+        "read_at": seen.read_at,
+        "is_other_attempt": seen.is_other,
+        "is_cut": record.is_cut if record is not None else False,
+        "lacking": {"reason": lacking.lack.value, "message": lacking.message} if lacking is not None else None,
+        "steps": [_step_payload(task, step, label) for step, label in zip(record.steps, labels_of(record.steps), strict=True)]
+        if record is not None
+        else None,
+    }
+
+
+def _step_payload(task: Task, step: StepRecord, label: str) -> dict[str, object]:
+    return {
+        "label": label,
+        "step": step.number,
+        "part": step.part,
+        "action": step.action,
+        "thought": step.thought,
+        "before": _picture_payload(task, step.before),
+        "after": _picture_payload(task, step.after),
+        "points": [{"x": point.x, "y": point.y} for point in step.points],
+        "at": step.at,
+        "reward": step.reward,
+        "done": step.done,
+    }
+
+
+def _picture_payload(task: Task, picture: Picture | None) -> dict[str, object] | None:
+    if picture is None:
+        return None
+    width, height = picture.size or (None, None)
+    return {"name": picture.name, "url": picture_url(task, picture.name), "width": width, "height": height}
 
 
 def counts_payload(progress: Progress, total: int | None) -> dict[str, object]:

@@ -6,6 +6,9 @@ from waa.core.spec import Origin
 from waa.core.status import Phase
 from waa.web.view import Look
 from waa.web.views.run import need_vm, run_detail
+from waa.web.views.task import TaskSubject, find_task
+
+MAX_TITLE = 70
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,16 @@ class RunPage:
     vm: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPage:
+    """The page of a task. ``subject`` is its panel's; ``title`` tells it from other tabs."""
+
+    subject: str
+    domain: str
+    task_id: str
+    title: str
+
+
 def overview_page(look: Look, run_id: str | None = None) -> OverviewPage:
     """The start page. Raises NotFound for an unknown run."""
     if run_id is not None:
@@ -52,3 +65,14 @@ def run_page(look: Look, run_id: str) -> RunPage:
     """The page of one run. Raises NotFound."""
     detail = run_detail(look, run_id)
     return RunPage(run_id=run_id, vm=detail.vm)
+
+
+def task_page(look: Look, subject: TaskSubject) -> TaskPage:
+    """The page of a task. Raises NotFound."""
+    _, task = find_task(look, subject)
+    name = task.instruction.strip() if task is not None else ""
+    first = name.splitlines()[0] if name else ""
+    title = first if 0 < len(first) <= MAX_TITLE else f"{first[:MAX_TITLE].rsplit(' ', 1)[0]}…" if first else ""
+    return TaskPage(
+        subject=subject.text, domain=subject.domain, task_id=subject.task_id, title=title or f"{subject.domain} {subject.task_id}"
+    )

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from urllib.parse import quote
 
 from waa.core.entity import Run, RunId, Task, Vm
 from waa.core.error import NotFound
@@ -75,6 +76,7 @@ class CurrentTask:
     index: int
     attempt: int
     worker: str
+    url: str
     instruction: str
     step: int
     action: str
@@ -104,6 +106,7 @@ class Result:
     steps: int
     duration_s: float | None
     ended_at: float | None
+    url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +195,7 @@ def live_evaluation(look: Look, run_id: str | None) -> LiveEvaluation:
     """The chosen run, else the newest that runs, else the newest. Raises NotFound for an unknown ``run_id``."""
     state = look.state
     order = sorted(state.runs.values(), key=lambda run: (run.status is RunStatus.RUNNING, run.started_at), reverse=True)
-    run = _need_run(state, run_id) if run_id is not None else next(iter(order), None)
+    run = need_run(state, run_id) if run_id is not None else next(iter(order), None)
     if run is None:
         return LiveEvaluation(now=look.now, run=None, results=(), hidden_results=0, tabs=(), vms=len(state.vms))
     ended = results_of(state, run.run_id)
@@ -212,7 +215,7 @@ def live_evaluation(look: Look, run_id: str | None) -> LiveEvaluation:
 
 def run_detail(look: Look, run_id: str | None) -> RunDetail:
     """One run with all results. Raises NotFound."""
-    return _detail(look, _need_run(look.state, run_id))
+    return _detail(look, need_run(look.state, run_id))
 
 
 def run_of_vm(look: Look, name: str | None) -> RunDetail:
@@ -236,6 +239,12 @@ def need_vm(state: State, name: str | None) -> Vm:
     if vm is None:
         raise NotFound(f"There is no VM {name!r}; it may have been removed.")
     return vm
+
+
+def task_url(run_id: str, domain: str, task_id: str, attempt: int | None = None) -> str:
+    """The page of a task: of one attempt, or (None) always of the newest."""
+    path = "/".join(quote(name, safe="") for name in (domain, task_id))
+    return f"/runs/{quote(run_id, safe='')}/tasks/{path}" + (f"/{attempt}" if attempt is not None else "")
 
 
 def summary_of(state: State, run: Run) -> RunSummary:
@@ -275,7 +284,8 @@ def results_of(state: State, run_id: RunId) -> tuple[Result, ...]:
     return tuple(_result(number, task, is_replaced=task.key not in counted) for number, task in ended)
 
 
-def _need_run(state: State, run_id: str | None) -> Run:
+def need_run(state: State, run_id: str | None) -> Run:
+    """The run of that id. Raises NotFound."""
     run = state.runs.get(RunId(run_id or ""))
     if run is None:
         raise NotFound(f"There is no run {run_id!r}; it may have been removed with its VM or be older than what is kept.")
@@ -380,6 +390,7 @@ def _current(task: Task) -> CurrentTask:
         index=task.index,
         attempt=task.attempt,
         worker=task.worker,
+        url=task_url(task.run_id, task.domain, task.task_id),
         instruction=task.instruction,
         step=task.step,
         action=task.action,
@@ -406,4 +417,5 @@ def _result(number: int, task: Task, *, is_replaced: bool) -> Result:
         steps=task.step,
         duration_s=task.ended_at - task.started_at if task.ended_at is not None else None,
         ended_at=task.ended_at,
+        url=task_url(task.run_id, task.domain, task.task_id, task.attempt if is_replaced else None),
     )

@@ -1,0 +1,1 @@
+"""What a benchmark leaves behind for each task: pure readers of the result tree."""
