@@ -17,18 +17,14 @@ from itertools import count
 from waa.core.entity import Run, RunId, Task
 from waa.core.error import Failure, LinkError, NotFound, Unavailable
 from waa.core.event import Event, EventType
-from waa.core.logs.fact import AnyFact
 from waa.core.logs.files import read_score
-from waa.core.logs.parser import LogParser
 from waa.core.observation import (
     Container,
     LinkFailed,
     LinkOpened,
     LinkSought,
-    LogCursor,
     LogFound,
     LogKind,
-    LogRead,
     LogSource,
     ScoreFound,
     StatusSeen,
@@ -36,10 +32,11 @@ from waa.core.observation import (
     VmForgotten,
     VmNamed,
 )
-from waa.core.port import LinkOpener, LogFollower, Watch, WatchMaker
+from waa.core.port import LinkOpener, Watch, WatchMaker
 from waa.core.results.folder import FolderFound, FolderLacking, Lack
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import ContainerStatus, Reason, TaskStatus
+from waa.services.log_reader import LogReader, LogSink
 from waa.services.recorder import Recorder
 from waa.services.supervise import Supervisor, backoff_s
 
@@ -47,21 +44,12 @@ log = logging.getLogger(__name__)
 
 MIN_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 30.0
-MAX_BUFFER_BYTES = 512 * 1024
-"""Log bytes of one log that wait to be parsed; beyond it the machine is pushed back."""
-SLICE_BYTES = 64 * 1024
-"""Log bytes parsed in one turn of the loop: some milliseconds."""
-TAIL_BYTES = 64 * 1024
-"""Already digested log text that is read again after a restart, for the live tail only."""
 TICK_S = 10.0
 """How often what depends on time alone is looked at."""
 MAX_UNSETTLED = 500
 """Scores that wait for their ``result.txt``; a whole benchmark fits."""
 SETTLE_AGAIN_S = (0.5, 5.0, 30.0)
 """When a ``result.txt`` that was not there is looked for again; it can be written a little later than the log line."""
-
-LogSink = Callable[[str, LogSource, bytes], None]
-"""Takes log text for the live tail: VM, log, bytes. Empty bytes: the log begins anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -455,7 +443,8 @@ class _Session:
 
     async def _read(self, watch: Watch, source: LogSource) -> None:
         """Follow one log for as long as the link lives; what lies in the container waits for the container."""
-        reader = _LogReader(self._spec.name, source, self._tools)
+        tools = self._tools
+        reader = LogReader(self._spec.name, source, recorder=tools.recorder, on_log=tools.on_log, clock=tools.clock)
         while True:
             if source.kind is not LogKind.FILE:
                 await self._container_runs.wait()
@@ -466,106 +455,6 @@ class _Session:
             if failure is not None:
                 log.debug("log ended vm=%s log=%s reason=%s", self._spec.name, source.key, failure.message)
             await asyncio.sleep(MIN_BACKOFF_S * 2)
-
-
-class _LogReader:
-    """Turns one log's bytes into recorded facts; where it stands survives in the store."""
-
-    def __init__(self, vm: str, source: LogSource, tools: _Tools) -> None:
-        self._vm = vm
-        self._recorder = tools.recorder
-        self._on_log = tools.on_log
-        self._clock = tools.clock
-        cursor = tools.recorder.state.cursors.get((vm, source.key))
-        self._source = cursor.source if cursor is not None else source
-        self._parser = LogParser.resume(cursor.parser) if cursor is not None else LogParser()
-        self._base = (cursor.offset if cursor is not None else 0) - self._parser.consumed
-        self._pieces: deque[bytes | LogSource] = deque()
-        self._waiting_bytes = 0
-        self._skip_bytes = 0
-        self._news = asyncio.Event()
-        self._ended = False
-        self._failure: Failure | None = None
-        self._follower: LogFollower | None = None
-        self._is_paused = False
-        self._has_tail = False
-
-    @property
-    def _offset(self) -> int:
-        return self._base + self._parser.consumed
-
-    async def follow(self, watch: Watch) -> Failure | None:
-        """Read until the log ends (the container stopped); gives why where it is a failure."""
-        offset = self._offset
-        start = offset if self._has_tail else max(0, offset - TAIL_BYTES)
-        if start < offset:
-            self._on_log(self._vm, self._source, b"")
-        self._has_tail = True
-        self._skip_bytes = offset - start
-        self._ended, self._failure = False, None
-        self._parser = LogParser.resume(self._parser.state())
-        self._base = offset - self._parser.consumed
-        self._follower = await watch.follow(self._source, start, on_data=self._take_data, on_reset=self._take_reset, on_end=self._take_end)
-        try:
-            while not self._ended or self._pieces:
-                await self._news.wait()
-                self._news.clear()
-                while self._pieces:
-                    await self._digest()
-        finally:
-            self._follower.close()
-            self._pieces.clear()
-            self._waiting_bytes = 0
-        return self._failure
-
-    def _take_data(self, data: bytes) -> None:
-        self._pieces.append(data)
-        self._waiting_bytes += len(data)
-        if self._waiting_bytes > MAX_BUFFER_BYTES and not self._is_paused and self._follower is not None:
-            self._is_paused = True
-            self._follower.pause()
-        self._news.set()
-
-    def _take_reset(self, source: LogSource) -> None:
-        self._pieces.append(source)
-        self._news.set()
-
-    def _take_end(self, failure: Failure | None) -> None:
-        self._ended, self._failure = True, failure
-        self._news.set()
-
-    async def _digest(self) -> None:
-        piece = self._pieces.popleft()
-        if isinstance(piece, LogSource):
-            await self._begin_anew(piece)
-            return
-        if len(piece) > SLICE_BYTES:
-            self._pieces.appendleft(piece[SLICE_BYTES:])
-            piece = piece[:SLICE_BYTES]
-        self._waiting_bytes -= len(piece)
-        if self._is_paused and self._waiting_bytes < MAX_BUFFER_BYTES // 4 and self._follower is not None:
-            self._is_paused = False
-            self._follower.resume()
-        self._on_log(self._vm, self._source, piece)
-        known = min(self._skip_bytes, len(piece))
-        self._skip_bytes -= known
-        if known < len(piece):
-            await self._record(self._parser.feed(piece[known:]))
-        await asyncio.sleep(0)
-
-    async def _begin_anew(self, source: LogSource) -> None:
-        """The file was truncated or replaced. The grammar keeps what it knows: a rotation cuts no task."""
-        facts = self._parser.finish()
-        self._skip_bytes = 0
-        self._source = source
-        self._base = -self._parser.consumed
-        self._on_log(self._vm, source, b"")
-        await self._record(facts)
-
-    async def _record(self, facts: Sequence[AnyFact]) -> None:
-        cursor = LogCursor(vm=self._vm, source=self._source, offset=self._offset, parser=self._parser.state())
-        observation = LogRead(vm=self._vm, at=self._clock(), source=self._source, facts=tuple(facts), cursor=cursor)
-        await self._recorder.record(observation)
 
 
 def _merged(before: StatusSeen, after: StatusSeen) -> StatusSeen:
