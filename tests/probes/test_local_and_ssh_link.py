@@ -180,8 +180,9 @@ async def test_a_paused_command_is_held_back(opener: LinkOpener, spec: VmSpec) -
     await eventually(lambda: len(recorder.out) > 10_000, "some output")
     process.pause()
     process.pause()
-    held = len(recorder.out)
     await link.run("true")  # a round trip later, all that was under way has come
+    held = len(recorder.out)
+    await link.run("true")
     assert len(recorder.out) == held
     process.resume()
     await eventually(lambda: len(recorder.out) > held + 4_000_000, "much more output")

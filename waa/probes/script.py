@@ -299,7 +299,6 @@ still_here() { clock; [ $((now - beaten)) -lt 2 ] || beat; }
 watch() {
   trap 'heard=1' USR1
   clock
-  say hello 0 1
   beat
   round=0 turn=0
   while :; do
@@ -363,6 +362,8 @@ keep() {
   done
 }
 
+# what comes before this is taken for the login's chatter
+say hello 0 1
 keeper=
 if [ -n "$container" ]; then { keep; die; } & keeper=$!; fi
 { watch "$@"; die; } & worker=$!
