@@ -23,7 +23,7 @@ from waa.web.panels import PANELS, Panel, log_list_id
 from waa.web.render import Renderer
 from waa.web.stream_service import StreamService
 from waa.web.terminal import LogTails
-from waa.web.view import Look
+from waa.web.view import Look, View
 from waa.web.views.task import TaskSubject, find_task
 
 PANEL_GAP_S = 0.1
@@ -131,10 +131,9 @@ class PanelStreams:
     def render(self, subject: Subject) -> bytes:
         """The panel's HTML; the same bytes for everyone who asks before it changes. Raises NotFound."""
         known = self._cache.get(subject)
-        now = self._clock()
-        if known is not None and now - known.at < FRESH_S and subject not in self._dirty:
+        if known is not None and self._clock() - known.at < FRESH_S and subject not in self._dirty:
             return known.html
-        return self._render(subject, now).html
+        return self._render(subject)
 
     def group(self, key: GroupKey) -> Fanout:
         """The group that a stream joins."""
@@ -278,27 +277,33 @@ class PanelStreams:
 
     def _changed(self, subject: Subject) -> bytes | None:
         """The HTML if it says something else than what was sent last; None too where its VM or run is gone."""
+        name, about = subject
+        look = self._look()
         try:
-            rendered = self._render(subject, self._clock())
+            view = PANELS[name].view(look, about)
         except NotFound:
             self._cache.pop(subject, None)
             return None
-        if self._told.get(subject) == rendered.view:
+        known = self._cache.get(subject)
+        if self._told.get(subject) == view and (known is None or known.view == view):
             return None
-        self._told[subject] = rendered.view
-        return rendered.html
+        self._told[subject] = view
+        return self._keep(subject, view, look)
 
-    def _render(self, subject: Subject, now: float) -> _Rendered:
+    def _render(self, subject: Subject) -> bytes:
         name, about = subject
-        panel = PANELS[name]
         look = self._look()
-        view = panel.view(look, about)
-        rendered = _Rendered(view, self._renderer.panel(panel, look, about), now)
+        return self._keep(subject, PANELS[name].view(look, about), look)
+
+    def _keep(self, subject: Subject, view: View, look: Look) -> bytes:
+        """The HTML of a view, for whoever asks next."""
+        name, about = subject
+        html = self._renderer.view(PANELS[name], view, look, about)
         self._cache.pop(subject, None)  # the youngest stands last
-        self._cache[subject] = rendered
+        self._cache[subject] = _Rendered(view, html, look.now)
         if len(self._cache) > MAX_CACHED:
             del self._cache[next(iter(self._cache))]
-        return rendered
+        return html
 
     def _wanted(self) -> set[Subject]:
         return {subject for key in self._groups for subject in key.subjects}

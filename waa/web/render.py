@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from waa.web.panels import PANELS, Panel
 from waa.web.terminal import LogLine
-from waa.web.view import STALE_AFTER_S, Look
+from waa.web.view import STALE_AFTER_S, Look, View
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 
@@ -38,7 +38,11 @@ class Renderer:
 
     def panel(self, panel: Panel, look: Look, subject: str | None = None) -> bytes:
         """One panel. Raises NotFound for an unknown subject."""
-        return self._panel(panel, look, subject).encode()
+        return self._panel(panel, panel.view(look, subject), look, subject).encode()
+
+    def view(self, panel: Panel, view: View, look: Look, subject: str | None = None) -> bytes:
+        """One panel from a view of it that was made before."""
+        return self._panel(panel, view, look, subject).encode()
 
     def page(self, template: str, **context: object) -> bytes:
         """A page. With a Look as ``look`` its template may place panels by ``panel(name, subject)``.
@@ -60,12 +64,11 @@ class Renderer:
 
     def _placer(self, look: Look) -> Callable[..., Markup]:
         def place(name: str, subject: str | None = None) -> Markup:
-            return Markup(self._panel(PANELS[name], look, subject))  # noqa: S704 - our own template's output, escaped there
+            return Markup(self._panel(PANELS[name], PANELS[name].view(look, subject), look, subject))  # noqa: S704 - our own template's output, escaped there
 
         return place
 
-    def _panel(self, panel: Panel, look: Look, subject: str | None) -> str:
-        view = panel.view(look, subject)
+    def _panel(self, panel: Panel, view: View, look: Look, subject: str | None) -> str:
         template = self._environment.get_template(panel.template)
         return template.render(view=view, now=look.now, panel=panel, url=panel.url(subject), period_s=panel.period_s(look))
 
