@@ -455,9 +455,6 @@ class _Draft:
     def _last_open_task(self, run_id: RunId) -> Task | None:
         return next((task for task in reversed(self._tasks_of(run_id)) if not task.is_over), None)
 
-    def _has_ended_task(self, run_id: RunId) -> bool:
-        return any(task.is_over for task in self._tasks_of(run_id))
-
     def _end_task(self, task: Task, at: float, *, is_error: bool = False, error: str = "") -> None:
         """A score that was observed is the outcome, also where the end of the task was not."""
         run = self._runs.get(task.run_id) or self._state.runs[task.run_id]

@@ -36,10 +36,6 @@ def _at(x: float, y: float) -> str:
     return f"computer.mouse.move_abs(x={x}, y={y})\ncomputer.mouse.single_click()\n"
 
 
-def _double(element: int) -> str:
-    return f"computer.mouse.move_id(id={element})\ncomputer.mouse.double_click()\n"
-
-
 def _write(text: str, *, key: str = "") -> str:
     return f'computer.keyboard.write("{text}")\n' + (f'computer.keyboard.press("{key}")\n' if key else "")
 

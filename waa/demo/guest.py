@@ -137,9 +137,7 @@ class Guest:
         if path == "/screen.png" and not text:
             return self._picture()
         if path == "/":
-            shown = (
-                f"<p>{html.escape(text)}</p>" if text else '<img src="screen.png" alt="Desktop of the demo VM" width="960" height="600">'
-            )
+            shown = f"<p>{html.escape(text)}</p>" if text else _DESKTOP
             return Page("text/html; charset=utf-8", _DISPLAY.format(shown=shown).encode())
         return None
 

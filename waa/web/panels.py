@@ -71,10 +71,6 @@ class Panel:
         return not isinstance(entity, Run | Task) or subject == entity.run_id
 
 
-def _any(_event: Event) -> bool:
-    return True
-
-
 def _never(_event: Event) -> bool:
     return False
 
