@@ -28,7 +28,9 @@ async def furnished(built: House) -> str:
 def query(name: str, run_id: str) -> str:
     """The subject of a panel."""
     task = quote(f"{run_id}/notepad/a//", safe="")
-    return {"vm": "?vm=vm-1", "run": f"?run={run_id}", "task": f"?task={task}"}.get(PANELS[name].parameter or "", "")
+    return {"vm": "?vm=vm-1", "run": f"?run={run_id}", "task": f"?task={task}", "runs": f"?runs={run_id},{run_id}"}.get(
+        PANELS[name].parameter or "", ""
+    )
 
 
 async def partials(listener: Listener) -> dict[str, str]:

@@ -211,8 +211,8 @@ def test_a_moment_of_another_day_has_its_date() -> None:
 
 
 def test_the_stream_of_a_page_is_named_by_its_panels() -> None:
-    assert stream_url(["vm", "log"], vm="waa.1") == "/stream?panels=vm,log&vm=waa.1"
-    assert stream_url(["runs"]) == "/stream?panels=runs"
+    assert stream_url(["vm", "log"], {"vm": "waa.1", "run": None}) == "/stream?panels=vm,log&vm=waa.1"
+    assert stream_url(["runs"], {}) == "/stream?panels=runs"
 
 
 def test_addresses_of_static_files_change_with_their_content(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -92,6 +92,10 @@ class BaseHandler(RequestHandler):
         if values and len(values[0]) > 1024:
             raise Invalid(name, "is longer than 1024 characters")
         return values[0] if values else None
+
+    def arguments(self, names: Iterable[str]) -> dict[str, str | None]:
+        """Several query values at once; see ``one_argument``. Raises Invalid."""
+        return {name: self.one_argument(name) for name in names}
 
     def write_json(self, value: object, status: HTTPStatus = HTTPStatus.OK) -> None:
         """A JSON answer with an ETag (304 where it is known already), naming the event that it reflects."""

@@ -10,7 +10,7 @@ from waa.core.spec import Origin
 from waa.web import api
 from waa.web.base import BaseHandler
 from waa.web.panel_stream import PATIENCE_S
-from waa.web.panels import PANELS
+from waa.web.panels import PANELS, QUERY
 from waa.web.view import Look
 from waa.web.views.form import spec_values, vm_form
 from waa.web.views.page import overview_page, run_page, task_page, vm_page
@@ -156,7 +156,7 @@ class ScreenshotHandler(BaseHandler):
 
 
 class FragmentHandler(BaseHandler):
-    """``GET /fragments/<panel>[?vm=|run=|task=]``: the bytes that the stream swaps in (A23)."""
+    """``GET /fragments/<panel>[?vm=|run=|task=|...]``: the bytes that the stream swaps in (A23)."""
 
     public_to_embedders = True
 
@@ -164,9 +164,9 @@ class FragmentHandler(BaseHandler):
         panel = PANELS.get(name)
         if panel is None:
             raise NotFound(f"There is no panel {name!r}; there are: {', '.join(PANELS)}")
-        if panel.subject == "task":
-            await self.deps.panels.prepare(self.one_argument("task"))
-        subject = self.deps.panels.subject(panel, self.one_argument("vm"), self.one_argument("run"), self.one_argument("task"))
+        about = self.arguments(QUERY)
+        await self.deps.panels.prepare(about["task"] if panel.subject == "task" else None)
+        subject = self.deps.panels.subject(panel, about)
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.write(self.deps.panels.render(subject))
 
@@ -180,7 +180,7 @@ class EmbedHandler(PageHandler):
         panel = PANELS.get(name)
         if panel is None:
             raise NotFound(f"There is no panel {name!r}; there are: {', '.join(PANELS)}")
-        vm, run, task = self.one_argument("vm"), self.one_argument("run"), self.one_argument("task")
-        _name, about = self.deps.panels.subject(panel, vm, run, task)
-        await self.deps.panels.prepare(task if panel.subject == "task" else None)
-        self.write_page("embed.html", page_panel=name, subject=about, vm=vm, run=run, task=task)
+        about = self.arguments(QUERY)
+        _name, subject = self.deps.panels.subject(panel, about)
+        await self.deps.panels.prepare(about["task"] if panel.subject == "task" else None)
+        self.write_page("embed.html", page_panel=name, subject=subject, about=about)

@@ -6,7 +6,7 @@ are views: only the newest state counts, everything is sent in full on connect. 
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -98,8 +98,9 @@ class PanelStreams:
 
     # --- what is asked for ---
 
-    def key(self, names: str | None, vm: str | None, run: str | None, task: str | None = None) -> GroupKey:
-        """The group of a stream request. Raises Invalid for an unknown panel, NotFound for an unknown VM, run or task."""
+    def key(self, names: str | None, about: Mapping[str, str | None]) -> GroupKey:
+        """The group of a stream request; ``about`` holds its query, by the names in QUERY. Raises Invalid for an unknown panel,
+        NotFound for an unknown VM, run or task."""
         wanted = [name for name in (names or "").split(",") if name]
         if not wanted or len(wanted) > MAX_PANELS:
             raise Invalid("panels", f"names 1 to {MAX_PANELS} of: {', '.join(PANELS)}")
@@ -107,17 +108,19 @@ class PanelStreams:
         for name in dict.fromkeys(wanted):
             if name not in PANELS:
                 raise Invalid("panels", f"{name!r} is not one of: {', '.join(PANELS)}")
-            subjects.append(self.subject(PANELS[name], vm, run, task))
+            subjects.append(self.subject(PANELS[name], about))
         for subject in subjects:
             self.render(subject)
-        return GroupKey(subjects=tuple(subjects), log=vm if "log" in wanted else None)
+        return GroupKey(subjects=tuple(subjects), log=about.get("vm") if "log" in wanted else None)
 
-    def subject(self, panel: Panel, vm: str | None, run: str | None, task: str | None = None) -> Subject:
+    def subject(self, panel: Panel, about: Mapping[str, str | None]) -> Subject:
         """What a panel is about, from the query. Raises Invalid where it is needed and not given."""
-        about = {None: None, "vm": vm, "run": run, "task": task}[panel.parameter]
-        if about is None and panel.subject in ("vm", "run", "task"):
-            raise Invalid(panel.subject, f"is needed by the panel {panel.name}")
-        return panel.name, about
+        if panel.parameter is None:
+            return panel.name, None
+        subject = about.get(panel.parameter)
+        if subject is None and panel.needs_subject:
+            raise Invalid(panel.parameter, f"is needed by the panel {panel.name}")
+        return panel.name, subject
 
     async def prepare(self, about: str | None) -> None:
         """Read what the panel of a task needs, where nothing of it is known yet. None: no task is asked for. Raises NotFound,

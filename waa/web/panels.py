@@ -16,12 +16,16 @@ from waa.web.views.run import live_evaluation, run_detail, run_list, run_of_vm
 from waa.web.views.task import TaskSubject, task_detail
 from waa.web.views.vm import fleet, vm_detail, vm_list
 
+QUERY = ("vm", "run", "task", "runs", "results", "runlist")
+"""The query parameters that name what panels are about, wherever panels are asked for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
     """A piece of a page that is rendered alone too (requirement A23).
 
-    ``subject``: what it is about, None (everything), "vm", "run", "task", or "run-or-newest" (a run that may be left out).
+    ``subject``: what it is about, None (everything) or the query parameter that names it (one of QUERY). It may be left out
+    where it ends in ``-or-`` and what is then shown: "run-or-newest".
     ``poll_s``: how often a page without a stream asks for it, None: the interval of live evaluation. ``view`` raises
     NotFound for an unknown subject. ``touched_by`` is conservative: it may name events that change nothing.
     ``is_timed``: time alone changes it, so it must be looked at again now and then (compare views, then render).
@@ -46,7 +50,12 @@ class Panel:
     @property
     def parameter(self) -> str | None:
         """The query parameter that names the subject."""
-        return "run" if self.subject in ("run", "run-or-newest") else self.subject
+        return self.subject.partition("-or-")[0] if self.subject is not None else None
+
+    @property
+    def needs_subject(self) -> bool:
+        """Whether it shows nothing unless that parameter is given."""
+        return self.subject is not None and self.subject == self.parameter
 
     def url(self, subject: str | None = None) -> str:
         """Where the panel alone is served."""
@@ -62,13 +71,17 @@ class Panel:
         if not self.touched_by(event):
             return False
         entity = event.entity
-        if subject is None or self.subject in (None, "run-or-newest"):
+        if subject is None or not self.needs_subject:
             return True
-        if self.subject == "task":
-            return _is_about_task(entity, TaskSubject.parse(subject))
-        if self.subject == "vm":
-            return subject == (entity.name if isinstance(entity, Vm) else entity.vm)
-        return not isinstance(entity, Run | Task) or subject == entity.run_id
+        match self.subject:
+            case "task":
+                return _is_about_task(entity, TaskSubject.parse(subject))
+            case "vm":
+                return subject == (entity.name if isinstance(entity, Vm) else entity.vm)
+            case "run" | "runs":
+                return not isinstance(entity, Run | Task) or entity.run_id in subject.split(",")
+            case _:
+                return True
 
 
 def _never(_event: Event) -> bool:

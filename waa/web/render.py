@@ -1,7 +1,7 @@
 """Panels and pages as HTML. The only place that knows the template engine."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -73,9 +73,9 @@ class Renderer:
         return template.render(view=view, now=look.now, panel=panel, url=panel.url(subject), period_s=panel.period_s(look))
 
 
-def stream_url(panels: Sequence[str], *, vm: str | None = None, run: str | None = None, task: str | None = None) -> str:
-    """Where the one stream of a page is served, which feeds these panels."""
-    query = {"panels": ",".join(panels), "vm": vm, "run": run, "task": task}
+def stream_url(panels: Sequence[str], about: Mapping[str, str | None]) -> str:
+    """Where the one stream of a page is served, which feeds these panels; ``about`` holds their subjects by query parameter."""
+    query = {"panels": ",".join(panels), **about}
     return "/stream?" + urlencode({name: value for name, value in query.items() if value is not None}, safe=",")
 
 

@@ -3,6 +3,7 @@
 from waa.core.event import Event
 from waa.web.base import BROWSER_COOKIE, BaseHandler
 from waa.web.feed import REPLAYED, clamp_interval
+from waa.web.panels import QUERY
 
 MAX_REPLAY = 5000
 """Events a client can catch up with; one that missed more gets a gap and a snapshot."""
@@ -44,14 +45,15 @@ class BenchmarkStreamHandler(BaseHandler):
 
 
 class PanelStreamHandler(BaseHandler):
-    """``GET /stream?panels=a,b[&vm=][&run=][&task=]``: the HTML of those panels, for a page of this server or of an embedder."""
+    """``GET /stream?panels=a,b[&vm=][&run=][&task=]...``: the HTML of those panels, for a page of this server or of an embedder."""
 
     public_to_embedders = True
 
     async def get(self) -> None:
         panels = self.deps.panels
-        await panels.prepare(self.one_argument("task"))
-        key = panels.key(self.one_argument("panels"), self.one_argument("vm"), self.one_argument("run"), self.one_argument("task"))
+        about = self.arguments(QUERY)
+        await panels.prepare(about["task"])
+        key = panels.key(self.one_argument("panels"), about)
         self.deps.streams.adopt(
             self,
             panels.group(key),
