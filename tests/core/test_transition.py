@@ -30,7 +30,8 @@ from waa.core.observation import (
 )
 from waa.core.state import Progress, State
 from waa.core.status import BootStage, ContainerStatus, Phase, Reason, RunStatus, TaskStatus
-from waa.core.transition import Rules, decide, judge
+from waa.core.transition import Rules, decide
+from waa.core.verdict import judge
 
 NO_ANSWER = Failure(reason=Reason.TIMEOUT, message="no answer")
 RUNS = Container(status=ContainerStatus.RUNNING)

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.core.builders import INNER, T0, a_cursor, a_run, a_spec, a_task, a_vm
-from waa.core.entity import Entity, RunId, Trouble
+from waa.core.entity import Entity, Imported, RunId, Trouble
 from waa.core.error import Failure
 from waa.core.event import Change, EventType
+from waa.core.incident import Concern, Incident, Severity
+from waa.core.job import ImportKind, ImportRequest, Job, JobStatus
 from waa.core.observation import Reading, Runner
 from waa.core.port import Store
 from waa.core.spec import Origin
@@ -193,6 +195,29 @@ def test_prune_drops_runs_that_ended_before_with_their_tasks(reopen: Reopen) -> 
     store.append([change(a_task(run_id=RunId("old")), EventType.TASK_STARTED), change(task, EventType.TASK_STARTED)])
     assert store.prune(max_events=100, runs_before=T0) == (1, [RunId("old")])
     assert list(reopen().load().entities) == [kept, running, task]
+
+
+def test_jobs_and_incidents_are_kept_and_pruned_with_their_age(reopen: Reopen) -> None:
+    store = reopen()
+    request = ImportRequest(kind=ImportKind.FOLDER, path="/results")
+    done = Job(job_id="done", request=request, status=JobStatus.COMPLETED, created_at=T0, ended_at=T0)
+    waiting = Job(job_id="waits", request=request, created_at=T0)
+    over = Incident(
+        incident_id="i", vm="vm-1", concern=Concern.STALLED, severity=Severity.WARNING, title="t", began_at=T0 - 9, ended_at=T0 - 5
+    )
+    store.append([change(done, EventType.JOB_ENDED), change(waiting, EventType.JOB_CREATED), change(over, EventType.INCIDENT_RESOLVED)])
+    assert list(reopen().load().entities) == [done, waiting, over]
+    store.prune(max_events=100, runs_before=T0)
+    assert list(reopen().load().entities) == [done, waiting]
+
+
+def test_an_imported_run_is_as_old_as_its_import(reopen: Reopen) -> None:
+    store = reopen()
+    imported = Imported(kind=ImportKind.FOLDER, source="/results", at=T0)
+    run = a_run("kept", status=RunStatus.FINISHED, ended_at=T0 - 900, imported=imported)
+    store.append([change(run, EventType.RUN_IMPORTED)])
+    assert store.prune(max_events=100, runs_before=T0) == (1, [])
+    assert store.prune(max_events=100, runs_before=T0 + 1) == (1, [RunId("kept")])
 
 
 def test_of_troubles_the_newest_are_loaded(reopen: Reopen) -> None:

@@ -2,34 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from waa.core.entity import Task, Vm
+from waa.core.incident import Concern, Severity
 from waa.core.state import State, current_run
 from waa.core.status import ContainerStatus, Phase, RunStatus
-
-
-class Severity(StrEnum):
-    """CRITICAL: nothing will come of waiting. WARNING: look at it."""
-
-    CRITICAL = "critical"
-    WARNING = "warning"
-
-
-class Concern(StrEnum):
-    """What is wrong, by its cause."""
-
-    UNREACHABLE = "unreachable"
-    SETUP_FAILING = "setup_failing"
-    SETUP_SLOW = "setup_slow"
-    CONTAINER_OFF = "container_off"
-    GUEST_DOWN = "guest_down"
-    RUNNER_GONE = "runner_gone"
-    STALLED = "stalled"
-    LOOPING = "looping"
-    DISK_FULL = "disk_full"
-    IDLE = "idle"
-    LOOK_FAILED = "look_failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

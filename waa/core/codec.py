@@ -10,9 +10,11 @@ import msgspec
 from waa.core.entity import Entity, Run, Task, Trouble, Vm
 from waa.core.error import Invalid
 from waa.core.event import EventType
+from waa.core.incident import Incident
+from waa.core.job import Job
 from waa.core.spec import LogSide, Origin, Transport, VmSpec
 
-_KINDS: Mapping[str, type[Entity]] = {"vm": Vm, "run": Run, "task": Task, "trouble": Trouble}
+_KINDS: Mapping[str, type[Entity]] = {"vm": Vm, "run": Run, "task": Task, "trouble": Trouble, "job": Job, "incident": Incident}
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in _KINDS.items()}
 

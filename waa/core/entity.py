@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 from waa.core.error import Failure
+from waa.core.incident import Incident
+from waa.core.job import ImportKind, Job
 from waa.core.logs.fact import Activity, Dialect, TaskRef
 from waa.core.observation import Container, GuestProbe, LogSource, Machine, Reading, Runner, SetupPage
 from waa.core.spec import Origin, VmSpec
@@ -69,12 +71,24 @@ class Vm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """Where an imported run comes from, in words, and when it was imported."""
+
+    kind: ImportKind
+    source: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One benchmark run. ``total`` is None until the run itself said it; ``plan`` is its ordered task list
     where printed. ``log`` is the log that tells about it; ``echoes`` are the keys of logs found to repeat it, which
     are ignored.
 
     ``threshold``: a score of at least this passes. ``runner_pid`` is the process last seen to run it, None: none was seen.
+
+    ``imported`` None: a prober saw it run; else it has no VM (``vm`` "") and no log. ``files`` is the folder on this server's machine
+    below which its result tree lies, "" where the tree is read from the VM. ``label`` is its name for people, "": its id.
     """
 
     run_id: RunId
@@ -94,6 +108,14 @@ class Run:
     threshold: float = 1.0
     runner_pid: int | None = None
     echoes: tuple[str, ...] = ()
+    imported: Imported | None = None
+    files: str = ""
+    label: str = ""
+
+    @property
+    def kept_since_at(self) -> float | None:
+        """From when on its age counts: its end, or its later import. None: it runs."""
+        return max(self.ended_at, self.imported.at) if self.ended_at is not None and self.imported is not None else self.ended_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,4 +173,4 @@ class Trouble:
     failure: Failure
 
 
-Entity = Vm | Run | Task | Trouble
+Entity = Vm | Run | Task | Trouble | Job | Incident

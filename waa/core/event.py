@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from waa.core.entity import Entity, Run, Task, Trouble, Vm
+from waa.core.incident import Incident
+from waa.core.job import Job
 
 
 class EventType(StrEnum):
@@ -19,12 +21,20 @@ class EventType(StrEnum):
     RUN_CHANGED = "run.changed"
     RUN_FINISHED = "run.finished"
     RUN_INTERRUPTED = "run.interrupted"
+    RUN_IMPORTED = "run.imported"
     TASK_STARTED = "task.started"
     TASK_CHANGED = "task.changed"
     TASK_STEPPED = "task.stepped"
     TASK_COMPLETED = "task.completed"
     TASK_SETTLED = "task.settled"
+    TASK_IMPORTED = "task.imported"
     TROUBLE_MET = "trouble.met"
+    JOB_CREATED = "job.created"
+    JOB_CHANGED = "job.changed"
+    JOB_ENDED = "job.ended"
+    INCIDENT_OPENED = "incident.opened"
+    INCIDENT_CHANGED = "incident.changed"
+    INCIDENT_RESOLVED = "incident.resolved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +48,7 @@ class Change:
 
     @property
     def topic(self) -> str:
-        """The resource it is about: ``vms/<name>``, ``runs/<id>``, ``runs/<id>/tasks/<key>``."""
+        """The resource it is about: ``vms/<name>``, ``runs/<id>``, ``runs/<id>/tasks/<key>``, ``jobs/<id>``."""
         return topic_of(self.entity)
 
 
@@ -60,3 +70,7 @@ def topic_of(entity: Entity) -> str:
             return f"runs/{entity.run_id}/tasks/{entity.key}"
         case Trouble():
             return f"vms/{entity.vm}/trouble"
+        case Job():
+            return f"jobs/{entity.job_id}"
+        case Incident():
+            return f"incidents/{entity.incident_id}"

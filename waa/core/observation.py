@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from waa.core.error import Failure
+from waa.core.incident import Incident
 from waa.core.logs.fact import AnyFact
 from waa.core.spec import VmSpec
 from waa.core.status import ContainerStatus
@@ -182,6 +183,14 @@ class ScoreFound(Observation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentsSeen(Observation):
+    """All that is wrong with a VM now; what was wrong before and is not among it is over. ``incident_id`` and ``began_at`` of
+    one that goes on are those it had."""
+
+    incidents: tuple[Incident, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TroubleMet(Observation):
     """Something went wrong on our side of the work with this VM (shown in the banner, sent as ``error``)."""
 
@@ -193,4 +202,16 @@ class TimePassed(Observation):
     """Nothing new was seen; what depends on time alone is looked at."""
 
 
-AnyObservation = TimePassed | VmNamed | VmForgotten | LinkSought | LinkOpened | LinkFailed | StatusSeen | LogRead | ScoreFound | TroubleMet
+AnyObservation = (
+    TimePassed
+    | VmNamed
+    | VmForgotten
+    | LinkSought
+    | LinkOpened
+    | LinkFailed
+    | StatusSeen
+    | LogRead
+    | ScoreFound
+    | IncidentsSeen
+    | TroubleMet
+)

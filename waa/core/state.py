@@ -2,14 +2,24 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from waa.core.entity import Entity, Run, RunId, Task, Trouble, Vm
 from waa.core.event import Change, EventType
+from waa.core.incident import Incident
+from waa.core.job import Job
 from waa.core.observation import LogCursor
 from waa.core.status import RunStatus, TaskStatus
 
 MAX_TROUBLES = 50
 """The page shows the newest few; older ones are in the store's event log."""
+
+
+MAX_JOBS = 200
+MAX_INCIDENTS = 1000
+"""In memory; the oldest that are over go first."""
+
+Kept = TypeVar("Kept", Job, Incident)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +65,8 @@ class State:
     progress: dict[RunId, Progress] = field(default_factory=dict)
     cursors: dict[tuple[str, str], LogCursor] = field(default_factory=dict)
     troubles: list[Trouble] = field(default_factory=list)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    incidents: dict[str, Incident] = field(default_factory=dict)
     last_event_id: int = 0
     _of_vm: dict[str, dict[RunId, None]] = field(default_factory=dict)
 
@@ -80,6 +92,12 @@ class State:
             case Trouble():
                 self.troubles.append(entity)
                 del self.troubles[:-MAX_TROUBLES]
+            case Job():
+                self.jobs[entity.job_id] = entity
+                _forget_oldest(self.jobs, MAX_JOBS)
+            case Incident():
+                self.incidents[entity.incident_id] = entity
+                _forget_oldest(self.incidents, MAX_INCIDENTS)
 
     def put_cursor(self, cursor: LogCursor) -> None:
         """Remember how far a log was digested."""
@@ -100,6 +118,10 @@ class State:
         if self.progress.get(run_id, Progress()).running:
             yield from (task for task in self.tasks[run_id].values() if not task.is_over)
 
+    def open_incidents(self, vm: str) -> list[Incident]:
+        """What is wrong with a VM now, oldest first."""
+        return [incident for incident in self.incidents.values() if incident.vm == vm and not incident.is_over]
+
     def drop_runs(self, run_ids: Iterable[RunId]) -> None:
         """Forget runs that the store pruned."""
         for run_id in run_ids:
@@ -107,6 +129,8 @@ class State:
             self.tasks.pop(run_id, None)
             self.progress.pop(run_id, None)
             if run is not None:
+                for incident in [known for known in self.incidents.values() if known.run_id == run_id]:
+                    del self.incidents[incident.incident_id]
                 del self._of_vm[run.vm][run_id]
                 if not self._of_vm[run.vm]:
                     del self._of_vm[run.vm]
@@ -120,6 +144,8 @@ class State:
             progress=dict(self.progress),
             cursors=dict(self.cursors),
             troubles=list(self.troubles),
+            jobs=dict(self.jobs),
+            incidents=dict(self.incidents),
             last_event_id=self.last_event_id,
             _of_vm={vm: dict(run_ids) for vm, run_ids in self._of_vm.items()},
         )
@@ -142,6 +168,14 @@ class State:
             self.drop_runs([run.run_id for run in self.runs_of(vm.name)])
             for key in [key for key in self.cursors if key[0] == vm.name]:
                 del self.cursors[key]
+            for incident in [known for known in self.incidents.values() if known.vm == vm.name]:
+                del self.incidents[incident.incident_id]
+
+
+def _forget_oldest(known: dict[str, Kept], limit: int) -> None:
+    """Drop the oldest that are over, beyond a bound."""
+    for key in [key for key, entity in known.items() if entity.is_over][: max(0, len(known) - limit)]:
+        del known[key]
 
 
 def current_run(state: State, vm: Vm) -> Run | None:

@@ -10,6 +10,7 @@ from waa.core.event import Change, EventType
 from waa.core.logs import fact as f
 from waa.core.observation import (
     AnyObservation,
+    IncidentsSeen,
     LinkFailed,
     LinkOpened,
     LinkSought,
@@ -24,9 +25,11 @@ from waa.core.observation import (
     VmForgotten,
     VmNamed,
 )
+from waa.core.outside import JobSeen, Outside, RunImported, ThresholdSet, decide_outside
 from waa.core.phase import phase_of
 from waa.core.state import State
 from waa.core.status import BootStage, RunStatus, TaskStatus
+from waa.core.verdict import judge
 
 Value = TypeVar("Value")
 
@@ -52,13 +55,17 @@ class Rules:
     launcher_grace_s: float = 1800.0
 
 
-def decide(state: State, observation: AnyObservation, rules: Rules) -> list[Change]:
+def decide(state: State, observation: AnyObservation | Outside, rules: Rules) -> list[Change]:
     """The changes, in order. The state is not touched."""
+    if isinstance(observation, RunImported | ThresholdSet | JobSeen):
+        return decide_outside(state, observation)
     if isinstance(observation, VmNamed):
         return _named(state, observation)
     vm = state.vms.get(observation.vm)
-    if vm is None:
-        return []
+    return _seen(state, vm, observation, rules) if vm is not None else []
+
+
+def _seen(state: State, vm: Vm, observation: AnyObservation, rules: Rules) -> list[Change]:
     draft = _Draft(state, vm, observation.at, rules)
     match observation:
         case VmForgotten():
@@ -76,6 +83,8 @@ def decide(state: State, observation: AnyObservation, rules: Rules) -> list[Chan
             draft.read(observation.source, observation.facts)
         case ScoreFound():
             draft.settle(observation)
+        case IncidentsSeen():
+            draft.note(observation)
         case TroubleMet():
             trouble = Trouble(vm=vm.name, at=observation.at, failure=observation.failure)
             draft.changes.append(Change(type=EventType.TROUBLE_MET, at=observation.at, entity=trouble))
@@ -178,11 +187,27 @@ class _Draft:
         if runner.value.pid is not None:
             self._put_run(EventType.RUN_CHANGED, replace(run, runner_pid=runner.value.pid))
 
+    def note(self, seen: IncidentsSeen) -> None:
+        """What is new is opened, what is no longer there is resolved; the tasks that it hit add up."""
+        found = {incident.incident_id: incident for incident in seen.incidents}
+        for incident in seen.incidents:
+            known = self._state.incidents.get(incident.incident_id)
+            hit = dict.fromkeys((*(known.tasks if known is not None else ()), *incident.tasks))
+            grown = replace(incident, tasks=tuple(hit))
+            if grown != known:
+                type_ = EventType.INCIDENT_OPENED if known is None else EventType.INCIDENT_CHANGED
+                self.changes.append(Change(type=type_, at=self._at, entity=grown))
+        for past in self._state.open_incidents(self._vm.name):
+            if past.incident_id not in found:
+                over = replace(past, ended_at=self._at)
+                self.changes.append(Change(type=EventType.INCIDENT_RESOLVED, at=self._at, entity=over))
+
     def forget(self) -> None:
         """Nobody looks any more: what runs is told no further."""
         for run in self._runs_of_vm():
             if run.status is RunStatus.RUNNING and not self._vm.is_played:
                 self._end_run(run, EventType.RUN_INTERRUPTED, self._at, reason="the VM is no longer watched")
+        self.note(IncidentsSeen(vm=self._vm.name, at=self._at, incidents=()))
         self.changes.append(Change(type=EventType.VM_REMOVED, at=self._at, entity=self._vm))
 
     def finish(self) -> None:
@@ -497,13 +522,6 @@ class _Draft:
             self.changes[-1] = replace(last, entity=change.entity, previous=last.previous or change.previous)
         else:
             self.changes.append(change)
-
-
-def judge(score: float | None, threshold: float) -> TaskStatus:
-    """The verdict on a score; no score, no verdict."""
-    if score is None:
-        return TaskStatus.UNKNOWN
-    return TaskStatus.PASSED if score >= threshold else TaskStatus.FAILED
 
 
 def _read(before: Reading[Value], seen: Value | Failure | None, at: float) -> Reading[Value]:

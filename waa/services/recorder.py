@@ -17,6 +17,7 @@ from waa.core.entity import Vm
 from waa.core.error import Failure, Unavailable, WaaError
 from waa.core.event import Change, Event, EventType
 from waa.core.observation import AnyObservation, LogCursor, LogRead, TroubleMet
+from waa.core.outside import Outside
 from waa.core.port import Store
 from waa.core.state import State
 from waa.core.status import Reason
@@ -49,7 +50,7 @@ class _Prune:
 class _Entry:
     """Something for the worker. ``work`` None: a flush."""
 
-    work: AnyObservation | _Prune | None
+    work: AnyObservation | Outside | _Prune | None
     waiter: asyncio.Future[None] | None = None
 
 
@@ -144,7 +145,7 @@ class Recorder:
         log.info("opened vms=%d runs=%d last_event_id=%d", len(state.vms), len(state.runs), state.last_event_id)
         return state
 
-    async def record(self, observation: AnyObservation, *, wait: bool = False) -> None:
+    async def record(self, observation: AnyObservation | Outside, *, wait: bool = False) -> None:
         """Take an observation in; waits only while too many wait already. With ``wait`` it returns when what the
         observation caused is stored and shown.
 
@@ -186,7 +187,7 @@ class Recorder:
 
     # --- the queue ---
 
-    async def _enter(self, work: AnyObservation | _Prune | None, *, wait: bool) -> None:
+    async def _enter(self, work: AnyObservation | Outside | _Prune | None, *, wait: bool) -> None:
         if self._closing.is_set() or self._worker is None or self._worker.done():
             raise Unavailable("The recorder is closed.")
         waiter = asyncio.get_running_loop().create_future() if wait else None
@@ -233,7 +234,7 @@ class Recorder:
             self._has_room.set()
         return batch
 
-    def _decide(self, observation: AnyObservation, batch: _Batch) -> None:
+    def _decide(self, observation: AnyObservation | Outside, batch: _Batch) -> None:
         decided = attempt("decide", lambda: decide(self._staged, observation, self._rules))
         if isinstance(decided, Exception):
             message = f"What was seen of {observation.vm} could not be understood ({type(decided).__name__}) and is left out."

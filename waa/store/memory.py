@@ -5,6 +5,8 @@ from uuid import uuid4
 
 from waa.core.entity import Entity, Run, RunId, Task, Trouble, Vm
 from waa.core.event import Change, Event, EventType
+from waa.core.incident import Incident
+from waa.core.job import Job
 from waa.core.observation import LogCursor
 from waa.core.port import Snapshot
 from waa.core.state import MAX_TROUBLES
@@ -52,8 +54,9 @@ class MemoryStore:
         """Drop what is too old."""
         self._events = self._events[-max(max_events, 1) :]
         runs = [entity for entity in self._entities.values() if isinstance(entity, Run)]
-        gone = [run.run_id for run in runs if run.ended_at is not None and run.ended_at < runs_before]
-        self._drop(lambda entity: isinstance(entity, Run | Task) and entity.run_id in gone)
+        gone = [run.run_id for run in runs if run.kept_since_at is not None and run.kept_since_at < runs_before]
+        self._drop(lambda entity: isinstance(entity, Run | Task | Incident) and entity.run_id in gone)
+        self._drop(lambda entity: isinstance(entity, Job | Incident) and entity.ended_at is not None and entity.ended_at < runs_before)
         return self._first_id, gone
 
     def check(self) -> None:

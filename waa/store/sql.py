@@ -14,6 +14,8 @@ from waa.core.codec import decode, decode_entity, encode, kind_of
 from waa.core.entity import Entity, Run, RunId, Task, Trouble, Vm
 from waa.core.error import Invalid, Unavailable
 from waa.core.event import Change, Event, EventType
+from waa.core.incident import Incident
+from waa.core.job import Job
 from waa.core.observation import LogCursor
 from waa.core.port import Snapshot
 from waa.core.state import MAX_TROUBLES
@@ -106,6 +108,8 @@ class SqlStore:
             for start in range(0, len(gone), MAX_PARAMETERS):
                 part = gone[start : start + MAX_PARAMETERS]
                 connection.execute(sa.delete(schema.entity).where(schema.entity.c.run_id.in_(part)))
+            passing = (schema.entity.c.kind.in_(("job", "incident")), schema.entity.c.ended_at < runs_before)
+            connection.execute(sa.delete(schema.entity).where(*passing))
             return _range(connection)[0], gone
 
     def check(self) -> None:
@@ -241,18 +245,24 @@ def _put_entities(connection: sa.Connection, events: Iterable[Event], encoded: S
         _upsert(connection, schema.entity, list(newest.values()), keys=("kind", "key"), keep=keep)
 
 
-def _row(entity: Vm | Run | Task, position: int, data: str) -> _EntityRow:
+def _row(entity: Vm | Run | Task | Job | Incident, position: int, data: str) -> _EntityRow:
     match entity:
         case Vm():
             return _EntityRow(kind="vm", key=entity.name, vm=entity.name, run_id=None, position=position, ended_at=None, data=data)
         case Run():
             run_id = _text(entity.run_id)
-            ended_at = entity.ended_at
+            ended_at = entity.kept_since_at
             return _EntityRow(kind="run", key=run_id, vm=entity.vm, run_id=run_id, position=position, ended_at=ended_at, data=data)
         case Task():
             run_id = _text(entity.run_id)
             key = f"{run_id}/{_text(entity.key)}"
             return _EntityRow(kind="task", key=key, vm=entity.vm, run_id=run_id, position=position, ended_at=None, data=data)
+        case Job():
+            key, ended_at = entity.job_id, entity.ended_at
+            return _EntityRow(kind="job", key=key, vm=entity.vm, run_id=None, position=position, ended_at=ended_at, data=data)
+        case Incident():
+            key, ended_at, about = _text(entity.incident_id), entity.ended_at, entity.run_id
+            return _EntityRow(kind="incident", key=key, vm=entity.vm, run_id=about, position=position, ended_at=ended_at, data=data)
 
 
 def _put_cursors(connection: sa.Connection, cursors: Sequence[LogCursor]) -> None:

@@ -6,9 +6,10 @@ from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import quote
 
-from waa.core.attention import Severity, attention_of
+from waa.core.attention import attention_of
 from waa.core.entity import Run, Trouble, Vm
 from waa.core.error import Failure
+from waa.core.incident import Severity
 from waa.core.observation import Reading
 from waa.core.spec import LogSide, Origin, Transport, VmSpec
 from waa.core.state import State, current_run

@@ -1,0 +1,144 @@
+"""Which changes come from what no probe saw: imported runs, another threshold, the progress of a job."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from waa.core.entity import Run, RunId, Task
+from waa.core.event import Change, EventType
+from waa.core.job import Job
+from waa.core.observation import Observation
+from waa.core.state import State
+from waa.core.status import TaskStatus
+from waa.core.verdict import judge
+
+SAME_TASK_S = 180.0
+"""The log tells a task's start, its trajectory the first step, which follows the set-up of the task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunImported(Observation):
+    """A run whose results were read; ``vm`` is "", ``tasks`` in the order of their start. All of it is taken at once or not at all."""
+
+    run: Run
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdSet(Observation):
+    """The operator decided from which score on tasks of a run pass; ``vm`` is ""."""
+
+    run_id: RunId
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSeen(Observation):
+    """How a job stands; ``vm`` is ""."""
+
+    job: Job
+
+
+Outside = RunImported | ThresholdSet | JobSeen
+
+
+def decide_outside(state: State, seen: Outside) -> list[Change]:
+    """The changes, in order."""
+    match seen:
+        case RunImported():
+            return take_import(state, seen)
+        case ThresholdSet():
+            return set_threshold(state, seen)
+        case JobSeen():
+            return see_job(state, seen)
+
+
+def see_job(state: State, seen: JobSeen) -> list[Change]:
+    """A job as it is now."""
+    known = state.jobs.get(seen.job.job_id)
+    if known == seen.job:
+        return []
+    return [
+        Change(type=_job_type(known, seen.job), at=seen.at, entity=seen.job, previous=known.status.value if known is not None else None)
+    ]
+
+
+def take_import(state: State, seen: RunImported) -> list[Change]:
+    """A run whose results were read. One that was watched while it ran gets its files and exact scores, and no second entry; one
+    that was imported before gets what is new. Verdicts keep to the threshold that the run has here."""
+    known = state.runs.get(seen.run.run_id)
+    if known is None:
+        known = _watched(state, seen)
+        if known is not None:
+            return list(_completed(state, known, seen))
+    return list(_imported(state, known, seen))
+
+
+def set_threshold(state: State, seen: ThresholdSet) -> list[Change]:
+    """All scores of a run judged anew; errors have none."""
+    run = state.runs.get(seen.run_id)
+    if run is None or run.threshold == seen.threshold:
+        return []
+    changes = [Change(type=EventType.RUN_CHANGED, at=seen.at, entity=replace(run, threshold=seen.threshold))]
+    for task in state.tasks.get(run.run_id, {}).values():
+        judged = _judged(task, seen.threshold)
+        if judged != task:
+            changes.append(Change(type=EventType.TASK_SETTLED, at=seen.at, entity=judged, previous=task.status.value))
+    return changes
+
+
+def _imported(state: State, known: Run | None, seen: RunImported) -> Iterator[Change]:
+    run = seen.run
+    if known is not None:
+        run = replace(run, threshold=known.threshold, imported=known.imported, first_seen_at=known.first_seen_at)
+    if run != known:
+        yield Change(type=EventType.RUN_IMPORTED, at=seen.at, entity=run)
+    tasks = state.tasks.get(run.run_id, {})
+    for task in seen.tasks:
+        judged = _judged(task, run.threshold)
+        if tasks.get(task.key) != judged:
+            yield Change(type=EventType.TASK_IMPORTED, at=seen.at, entity=judged)
+
+
+def _completed(state: State, run: Run, seen: RunImported) -> Iterator[Change]:
+    if run.files != seen.run.files:
+        yield Change(type=EventType.RUN_CHANGED, at=seen.at, entity=replace(run, files=seen.run.files))
+    for found in seen.tasks:
+        task = _same(state, run, found)
+        if task is None or not task.is_over or not task.provisional or found.score is None or task.status is TaskStatus.ERROR:
+            continue
+        status = judge(found.score, run.threshold)
+        settled = replace(task, score=found.score, provisional=False, status=status, error="")
+        yield Change(type=EventType.TASK_SETTLED, at=seen.at, entity=settled, previous=task.status.value)
+
+
+def _watched(state: State, seen: RunImported) -> Run | None:
+    """The run that a prober saw and that these are the results of: most of the tasks ran there at the same time."""
+    for run in state.runs.values():
+        if run.imported is None and seen.tasks:
+            same = sum(_same(state, run, task) is not None for task in seen.tasks)
+            if 2 * same > len(seen.tasks):
+                return run
+    return None
+
+
+def _same(state: State, run: Run, found: Task) -> Task | None:
+    """The attempt of a watched run that an imported task is."""
+    tasks = state.tasks.get(run.run_id, {})
+    attempt, last = 1, None
+    while (task := tasks.get(f"{found.domain}/{found.task_id}#{attempt}")) is not None:
+        if abs(task.started_at - found.started_at) <= SAME_TASK_S:
+            last = task
+        attempt += 1
+    return last
+
+
+def _judged(task: Task, threshold: float) -> Task:
+    if not task.is_over or task.score is None or task.status is TaskStatus.ERROR:
+        return task
+    return replace(task, status=judge(task.score, threshold))
+
+
+def _job_type(known: Job | None, job: Job) -> EventType:
+    if job.is_over:
+        return EventType.JOB_ENDED
+    return EventType.JOB_CREATED if known is None else EventType.JOB_CHANGED
