@@ -178,6 +178,16 @@ def _forget_oldest(known: dict[str, Kept], limit: int) -> None:
         del known[key]
 
 
+def newest_attempts(tasks: Iterable[Task]) -> list[Task]:
+    """The attempt at each task that counts: the newest, in the order of the first ones."""
+    newest: dict[tuple[str, str], Task] = {}
+    for task in tasks:
+        other = newest.get((task.domain, task.task_id))
+        if other is None or other.attempt < task.attempt:
+            newest[task.domain, task.task_id] = task
+    return list(newest.values())
+
+
 def current_run(state: State, vm: Vm) -> Run | None:
     """The run that the VM is shown with: the one that runs, else the newest."""
     runs: Mapping[RunId, Run] = state.runs

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from waa.core.entity import Run, RunId, Task, Vm
 from waa.core.error import NotFound
 from waa.core.spec import Origin
-from waa.core.state import Progress, State, current_run
+from waa.core.state import Progress, State, current_run, newest_attempts
 from waa.core.statistics import MIN_DURATIONS, Eta, eta, mean, wilson
 from waa.core.status import RunStatus, TaskStatus
 from waa.web.view import Look, View
@@ -269,7 +269,7 @@ def summary_of(state: State, run: Run) -> RunSummary:
         progress=progress,
         bar=_bar(progress, run.total, running=len(current)),
         rate=_rate(progress),
-        mean_score=mean([task.score for task in _counted(tasks) if task.score is not None and task.is_over]),
+        mean_score=mean([task.score for task in newest_attempts(tasks) if task.score is not None and task.is_over]),
         eta=_eta(run, progress, tasks, current),
         current=tuple(_current(task) for task in current),
     )
@@ -278,7 +278,7 @@ def summary_of(state: State, run: Run) -> RunSummary:
 def results_of(state: State, run_id: RunId) -> tuple[Result, ...]:
     """The ended attempts of a run, the last that ended first."""
     tasks = list(state.tasks.get(run_id, {}).values())
-    counted = {task.key for task in _counted(tasks)}
+    counted = {task.key for task in newest_attempts(tasks)}
     ended = [(number, task) for number, task in enumerate(tasks, start=1) if task.is_over]
     ended.sort(key=lambda item: (item[1].ended_at or item[1].started_at, item[0]), reverse=True)
     return tuple(_result(number, task, is_replaced=task.key not in counted) for number, task in ended)
@@ -371,16 +371,6 @@ def _cycles_s(tasks: Iterable[Task]) -> Iterable[float]:
                 yield max(0.0, task.ended_at - task.started_at) + (pause_s if 0 <= pause_s <= MAX_PAUSE_S else 0.0)
         if own[-1].ended_at is not None:
             yield max(0.0, own[-1].ended_at - own[-1].started_at)
-
-
-def _counted(tasks: Iterable[Task]) -> list[Task]:
-    """The newest attempt at each task."""
-    newest: dict[tuple[str, str], Task] = {}
-    for task in tasks:
-        other = newest.get((task.domain, task.task_id))
-        if other is None or other.attempt < task.attempt:
-            newest[task.domain, task.task_id] = task
-    return list(newest.values())
 
 
 def _current(task: Task) -> CurrentTask:

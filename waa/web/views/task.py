@@ -198,7 +198,7 @@ def task_detail(look: Look, about: str | None) -> TaskDetail:
     vm = look.state.vms.get(run.vm)
     tone, badge = BADGES[task.status] if task is not None else ("pending", "NOT YET")
     attempts = attempts_of(look, subject)
-    score, is_provisional = _score(task, seen)
+    score, is_provisional = score_of(task, seen)
     start = record.starts.get(recorded[0].attempt if recorded else record.attempts) if record is not None else None
     return TaskDetail(
         now=look.now,
@@ -218,10 +218,10 @@ def task_detail(look: Look, about: str | None) -> TaskDetail:
         is_running=task is not None and not task.is_over,
         instruction=(task.instruction if task is not None else "") or (record.instruction if record is not None else ""),
         score=score,
-        score_text=_number_text(score),
+        score_text=number_text(score),
         is_provisional=is_provisional,
         threshold=run.threshold,
-        threshold_text=_number_text(run.threshold),
+        threshold_text=number_text(run.threshold),
         error=(task.error if task is not None else "")
         or (record.error if record is not None and task is not None and task.is_over else ""),
         traceback=record.traceback if record is not None else "",
@@ -233,13 +233,13 @@ def task_detail(look: Look, about: str | None) -> TaskDetail:
         steps=tuple(lines[first:last]),
         earlier=lines[first - 1] if first > 0 else None,
         later=lines[last] if last < len(lines) else None,
-        step=_shown(recorded[place], lines[place].label, subject, task) if recorded and task is not None else None,
+        step=step_shown(recorded[place], lines[place].label, task) if recorded and task is not None else None,
         previous=lines[place - 1] if place > 0 else None,
         next=lines[place + 1] if place + 1 < len(lines) else None,
         follow=lines[-1] if lines else None,
         wanted=wanted,
         is_pinned=subject.step is not None and not wanted,
-        start=_shot(start, subject, task) if start is not None and task is not None else None,
+        start=_shot(start, task) if start is not None and task is not None else None,
         lack=seen.lacking.lack if seen.lacking is not None else None,
         lack_message=seen.lacking.message if seen.lacking is not None else "",
         lack_where=seen.lacking.where if seen.lacking is not None else (),
@@ -290,19 +290,20 @@ def _place(steps: Sequence[StepRecord], wanted: str | None) -> tuple[int, str]:
     return (known[0], "") if known else (last, wanted)
 
 
-def _shown(step: StepRecord, label: str, subject: TaskSubject, task: Task) -> StepShown:
+def step_shown(step: StepRecord, label: str, task: Task) -> StepShown:
+    """A step as it is shown large."""
     picture = step.before or step.after
     after = step.after if step.before is not None and step.after != step.before else None
     markers = _markers(step.points, picture.size if picture is not None else None)
     width = picture.size[0] if picture is not None and picture.size is not None else 0
     return StepShown(
         label=label,
-        picture=_shot(picture, subject, task) if picture is not None else None,
+        picture=_shot(picture, task) if picture is not None else None,
         is_before=step.before is not None,
         markers=markers,
         radius=round(max(6.0, width / 55), 1),
         trail=" ".join(f"{marker.x},{marker.y}" for marker in markers) if len(markers) > 1 else "",
-        after=_shot(after, subject, task) if after is not None else None,
+        after=_shot(after, task) if after is not None else None,
         thought=step.thought,
         action=step.action,
         at=step.at,
@@ -320,7 +321,7 @@ def _markers(points: Sequence[Point], size: tuple[int, int] | None) -> tuple[Mar
     )
 
 
-def _shot(picture: Picture, _subject: TaskSubject, task: Task) -> Shot:
+def _shot(picture: Picture, task: Task) -> Shot:
     width, height = picture.size or (None, None)
     return Shot(url=picture_url(task, picture.name), width=width, height=height)
 
@@ -333,7 +334,7 @@ def _summary(action: str) -> str:
     return words[:200] or "(no action)"
 
 
-def _score(task: Task | None, seen: RecordSeen) -> tuple[float | None, bool]:
+def score_of(task: Task | None, seen: RecordSeen) -> tuple[float | None, bool]:
     """The exact score where a result file told it, else the log's, which is provisional."""
     if task is None or not task.is_over:
         return None, False
@@ -344,6 +345,6 @@ def _score(task: Task | None, seen: RecordSeen) -> tuple[float | None, bool]:
     return (task.score, True) if task.score is not None and task.status is not TaskStatus.ERROR else (None, False)
 
 
-def _number_text(value: float | None) -> str:
+def number_text(value: float | None) -> str:
     """All digits that count: 0.8571428571428571, but 1 for 1.0."""
     return "" if value is None else repr(value).removesuffix(".0")
