@@ -206,7 +206,7 @@ def test_jobs_and_incidents_are_kept_and_pruned_with_their_age(reopen: Reopen) -
         incident_id="i", vm="vm-1", concern=Concern.STALLED, severity=Severity.WARNING, title="t", began_at=T0 - 9, ended_at=T0 - 5
     )
     store.append([change(done, EventType.JOB_ENDED), change(waiting, EventType.JOB_CREATED), change(over, EventType.INCIDENT_RESOLVED)])
-    assert list(reopen().load().entities) == [done, waiting, over]
+    assert list(store.load().entities) == [done, waiting, over]
     store.prune(max_events=100, runs_before=T0)
     assert list(reopen().load().entities) == [done, waiting]
 
