@@ -29,6 +29,10 @@ class Unavailable(WaaError):
     """It cannot be done now; trying again later can help."""
 
 
+class Cancelled(WaaError):
+    """Who asked for it wants it no more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A look that failed: why, in one sentence, and what the user can do about it."""

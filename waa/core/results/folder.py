@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 SCREENSHOT_FOLDER = "screenshot"
-"""The one folder inside a task's folder whose files count (WAA-V2)."""
+"""A folder inside a task's folder whose files count (WAA-V2)."""
+SCREENSHOTS_FOLDER = "screenshots"
+"""The same of openadapt."""
+DOCUMENTS = ("task.json", "execution.json", "summary.json")
+"""What openadapt tells of a task; the last one lies beside the run's tasks."""
 
 MAX_FILE_NAME = 255
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9 _.@+,=%:~-]*")
@@ -27,7 +31,7 @@ class FolderFound:
 
     ``trajectory``, ``result``, ``error`` are the bytes of ``traj.jsonl``, ``result.txt``, ``error.txt`` (None: no such file),
     cut at a bound. ``texts`` holds the thoughts that lie in files of their own, ``heads`` the first bytes of the
-    screenshots, both by name. ``is_cut``: there is more than was read.
+    screenshots, both by name. ``documents`` holds openadapt's files by name (see DOCUMENTS). ``is_cut``: there is more than was read.
     """
 
     path: str
@@ -38,6 +42,7 @@ class FolderFound:
     error: bytes | None = None
     texts: Mapping[str, bytes] = field(default_factory=dict)
     heads: Mapping[str, bytes] = field(default_factory=dict)
+    documents: Mapping[str, bytes] = field(default_factory=dict)
     is_cut: bool = False
 
 
@@ -61,6 +66,7 @@ class FolderLacking:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether it names a file of a task's folder or of its ``screenshot/``: no other folder, no way out, no option."""
-    base = name.removeprefix(f"{SCREENSHOT_FOLDER}/")
-    return len(name) <= MAX_FILE_NAME and _NAME.fullmatch(base) is not None
+    """Whether it names a file of a task's folder or of its folder of screenshots: no other folder, no way out, no option."""
+    folder, slash, base = name.rpartition("/")
+    is_inside = not slash or folder in (SCREENSHOT_FOLDER, SCREENSHOTS_FOLDER)
+    return len(name) <= MAX_FILE_NAME and is_inside and _NAME.fullmatch(base) is not None

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from waa.core.logs.files import read_score
-from waa.core.logs.record import shown
+from waa.core.logs.record import MAX_NAME, shown
 from waa.core.results.click import Aim, Point, aim_of_record, aims, points_on
 from waa.core.results.folder import SCREENSHOT_FOLDER, FolderFound, is_file_name
+from waa.core.results.openadapt import ExecutedStep, read_execution
 from waa.core.results.picture import png_size
 
 MAX_TRAJECTORY_BYTES = 100_000_000
@@ -69,6 +70,8 @@ class TaskRecord:
 
     ``starts`` holds the picture after the set-up by attempt, ``errors`` what ended an attempt. ``score`` None: no result
     yet, or none that is a number. ``unreadable`` counts lines that made no sense (the half line at the end does not count).
+    ``resets`` holds the moments at which the set-up of an attempt was over. ``step_count`` is how many steps the runner counts, where
+    it says so; ``domain`` and ``task_id`` are "" where the files do not tell them.
     """
 
     steps: tuple[StepRecord, ...] = ()
@@ -80,12 +83,18 @@ class TaskRecord:
     attempts: int = 1
     starts: Mapping[int, Picture] = field(default_factory=dict)
     errors: Mapping[int, str] = field(default_factory=dict)
+    resets: Mapping[int, float] = field(default_factory=dict)
+    step_count: int | None = None
+    domain: str = ""
+    task_id: str = ""
     unreadable: int = 0
     is_cut: bool = False
 
 
 def read_record(folder: FolderFound) -> TaskRecord:
     """The meaning of a folder. Never fails: what cannot be read is left out."""
+    if folder.documents and folder.trajectory is None and folder.result is None:
+        return _executed(folder)
     reader = _Reader(folder)
     reader.read(folder.trajectory or b"")
     error, traceback = reader.error, reader.traceback
@@ -101,9 +110,21 @@ def read_record(folder: FolderFound) -> TaskRecord:
         attempts=reader.attempt,
         starts=reader.starts,
         errors=reader.errors,
+        resets=reader.resets,
         unreadable=reader.unreadable,
         is_cut=folder.is_cut or reader.is_full,
     )
+
+
+def first_record(folder: FolderFound) -> tuple[bytes, float | None]:
+    """The first record of a folder as it was written, and its moment; b"" where none is whole yet. It is never written again, so it
+    tells whose folder this is."""
+    if folder.trajectory is not None:
+        line, is_whole = next(_lines(folder.trajectory), (b"", False))
+        found = _object(line) if is_whole else None
+        return (line, _moment(found.get("action_timestamp"))) if found is not None else (b"", None)
+    executed = read_execution(folder.documents, folder="").steps[:1] if folder.documents else ()
+    return (repr(executed[0]).encode("utf-8", "replace"), executed[0].at) if executed else (b"", None)
 
 
 def attempt_of(record: TaskRecord, *, began_at: float, ended_at: float | None) -> int | None:
@@ -129,6 +150,7 @@ class _Reader:
         self.attempt = 1
         self.starts: dict[int, Picture] = {}
         self.errors: dict[int, str] = {}
+        self.resets: dict[int, float] = {}
         self.unreadable = 0
         self.is_full = False
         self._folder = folder
@@ -164,6 +186,8 @@ class _Reader:
         if is_reset:
             if own is not None:
                 self.starts[self.attempt] = own
+            if (at := _moment(found.get("action_timestamp"))) is not None:
+                self.resets[self.attempt] = at
             self._last = own
             return True
         if len(self.steps) == MAX_STEPS:
@@ -241,7 +265,7 @@ class _Reader:
         return self._picture(names[0]) if len(names) == 1 else None
 
     def _picture(self, name: str) -> Picture:
-        return Picture(name=name, size=png_size(self._folder.heads.get(name, b"")))
+        return _seen(self._folder, name)
 
     def _thought(self, found: Mapping[str, object]) -> str | None:
         for key in ("plan_result", "response", "thought"):
@@ -254,6 +278,45 @@ class _Reader:
                 return _text(text.decode("utf-8", "replace")) or None if text is not None else None
             return _text(value) or None
         return None
+
+
+def _executed(folder: FolderFound) -> TaskRecord:
+    """What openadapt recorded: each step with the screen that the agent saw."""
+    found = read_execution(folder.documents, folder=folder.path.rpartition("/")[2])
+    listed = {file.name for file in folder.files}
+    seen = [_seen(folder, step.screenshot) if step.screenshot in listed else None for step in found.steps]
+    error = _text(found.error)
+    return TaskRecord(
+        steps=tuple(_executed_step(step, *pictures) for step, *pictures in zip(found.steps, seen, [*seen[1:], None], strict=True)),
+        instruction=_text(found.instruction),
+        score=found.score,
+        has_result=found.has_result,
+        error=error,
+        errors={1: error} if error else {},
+        step_count=found.step_count,
+        domain=_text(found.domain)[:MAX_NAME],
+        task_id=_text(found.task_id)[:MAX_NAME],
+        unreadable=found.unreadable,
+        is_cut=folder.is_cut or found.is_cut,
+    )
+
+
+def _seen(folder: FolderFound, name: str) -> Picture:
+    return Picture(name=name, size=png_size(folder.heads.get(name, b"")))
+
+
+def _executed_step(step: ExecutedStep, before: Picture | None, after: Picture | None) -> StepRecord:
+    return StepRecord(
+        number=step.number,
+        action=_text(step.action),
+        thought=_text(step.thought) or None,
+        screenshot=before.name if before is not None else None,
+        before=before,
+        after=after,
+        points=points_on(step.aims, before.size) if before is not None else (),
+        at=step.at,
+        done=step.is_last,
+    )
 
 
 def of_attempt(record: TaskRecord, attempt: int) -> TaskRecord:
