@@ -49,6 +49,9 @@ class WatchedStore:
         self.threads.add(threading.current_thread().name)
         return self.inner.events_since(after, types=types, limit=limit)
 
+    def events_of(self, topics: Collection[str], *, after: int = 0, limit: int = 1000) -> list[Event]:
+        return self.inner.events_of(topics, after=after, limit=limit)
+
     def prune(self, *, max_events: int, runs_before: float) -> tuple[int, list[RunId]]:
         if self.refuses_prune:
             raise Unavailable("The disk is full.")

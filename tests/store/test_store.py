@@ -101,6 +101,18 @@ def test_events_since_is_by_id_type_and_limit(reopen: Reopen) -> None:
     assert store.events_since(ended[0].id) == []
 
 
+def test_events_of_is_by_topic_id_and_limit(reopen: Reopen) -> None:
+    store = reopen()
+    begun = [change(a_task(f"task-{number}"), EventType.TASK_STARTED) for number in range(1200)]  # more than fit into one statement
+    events = store.append([*begun, change(a_vm(), EventType.VM_ADDED), change(a_run("other"), EventType.RUN_STARTED), *reversed(begun)])
+    mine = [event for event in events if event.topic.startswith(f"runs/{a_run().run_id}/")]
+    topics = {event.topic for event in mine}
+    assert store.events_of(topics, limit=5000) == mine
+    assert store.events_of(topics, after=mine[9].id, limit=3) == mine[10:13]
+    assert store.events_of(["vms/vm-1", "vms/vm-1"]) == [event for event in events if event.topic == "vms/vm-1"]
+    assert store.events_of([]) == store.events_of(["runs/nobody"]) == []
+
+
 def test_load_gives_the_newest_version_in_the_order_of_the_first(reopen: Reopen) -> None:
     store = reopen()
     second = a_task("task-0", index=2)

@@ -7,6 +7,7 @@ from typing import Protocol
 from waa.core.entity import Entity, RunId
 from waa.core.error import Failure, LinkError
 from waa.core.event import Change, Event, EventType
+from waa.core.logs.excerpt import Excerpt
 from waa.core.observation import LogCursor, LogFound, LogSource, StatusSeen
 from waa.core.results.folder import FolderFound
 from waa.core.spec import VmSpec
@@ -113,6 +114,13 @@ class Watch(Protocol):
         """The newest folder of a task below the roots, preferably below one named ``within``; None where there is none.
         Raises LinkError."""
 
+    async def read_log_range(self, source: LogSource, *, from_at: float, until_at: float, max_bytes: int) -> Excerpt | None:
+        """The lines of a log from a moment until before another one, by the times that stand in it; None where there is no such log.
+        Raises LinkError."""
+
+    async def read_first(self, paths: Sequence[str], *, inner: bool, max_bytes: int) -> tuple[str, bytes] | None:
+        """The first of these files that is there, with at most ``max_bytes`` bytes of it; None where none is. Raises LinkError."""
+
     async def read_task_file(self, *, folder: str, name: str, inner: bool, max_bytes: int) -> bytes | None:
         """A file of a task's folder; None where there is none, or a longer one. Raises LinkError."""
 
@@ -125,6 +133,13 @@ class PictureStore(Protocol):
 
     def put(self, key: str, data: bytes) -> None:
         """Keep it; those not used for longest go. What the disk refuses is not kept."""
+
+
+class Shrink(Protocol):
+    """Makes thumbnails. Blocks; may be called from any thread."""
+
+    def __call__(self, png: bytes, *, width: int) -> bytes | None:
+        """A WebP of at most that width in pixels; None where the PNG cannot be read or is too large to be."""
 
 
 class WatchMaker(Protocol):
@@ -170,6 +185,9 @@ class Store(Protocol):
 
     def events_since(self, after: int, *, types: Collection[EventType] | None = None, limit: int = 1000) -> list[Event]:
         """The events with a greater id, oldest first."""
+
+    def events_of(self, topics: Collection[str], *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """The same, of these topics only (see ``topic_of``)."""
 
     def prune(self, *, max_events: int, runs_before: float) -> tuple[int, list[RunId]]:
         """Drop the oldest events beyond ``max_events`` and the runs (with tasks) that ended before a moment.

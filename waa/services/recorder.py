@@ -172,6 +172,12 @@ class Recorder:
             raise Unavailable("The recorder is closed.")
         return await self._in_thread(partial(self._store.events_since, after, types=types, limit=limit))
 
+    async def events_of(self, topics: Collection[str], *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """The same, of these topics only. Raises Unavailable."""
+        if self._closing.is_set():
+            raise Unavailable("The recorder is closed.")
+        return await self._in_thread(partial(self._store.events_of, topics, after=after, limit=limit))
+
     async def close(self) -> None:
         """Store what was recorded, then close the store. What the store still refuses is given up and logged; it is
         observed again after the next start. May be called twice, and instead of a successful ``open``."""

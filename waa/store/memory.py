@@ -50,6 +50,10 @@ class MemoryStore:
         """The events with a greater id, oldest first."""
         return [event for event in self._events if event.id > after and (types is None or event.type in types)][:limit]
 
+    def events_of(self, topics: Collection[str], *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """The same, of these topics only."""
+        return [event for event in self._events if event.id > after and event.topic in topics][:limit]
+
     def prune(self, *, max_events: int, runs_before: float) -> tuple[int, list[RunId]]:
         """Drop what is too old."""
         self._events = self._events[-max(max_events, 1) :]

@@ -17,6 +17,7 @@ event = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("data", sa.Text, nullable=False),
     sa.Index("event_type", "type", "id"),
+    sa.Index("event_topic", "topic", "id"),
     sqlite_autoincrement=True,  # or SQLite gives the ids of deleted rows again, and a client resumes into another's past
 )
 
