@@ -39,33 +39,35 @@ def list_tree(
     return lister.found
 
 
-def read_task_folder(root: str, path: str) -> FolderFound | None:
-    """A task's folder: ``root`` as given to ``list_tree``, ``path`` as in ``TaskPlace`` ("" for the root itself).
+def read_task_folder(path: str, *, root: str) -> FolderFound | None:
+    """A task's folder by its absolute path, at or below ``root`` (also absolute, which alone may be reached by a link).
 
-    None where there is none (but for a task of openadapt that only ``summary.json`` tells of), or where a link leads to it. Its own
-    ``path`` is absolute. What is longer than the bounds of ``task_folder`` is cut, and said to be. Raises Invalid (``path``) where the
-    root cannot be read.
+    None where there is none (but for a task of openadapt that only ``summary.json`` tells of), or where a link below the root leads to
+    it. What is longer than the bounds of ``task_folder`` is cut, and said to be. Raises Invalid (``path``) where the root cannot be read
+    or the folder is not below it.
     """
+    below = _below(root, path)
     with _root(root) as top:
-        summary = _summary(top, path)
-        with _inside(top, path) as folder:
+        summary = _summary(top, below)
+        with _inside(top, below) as folder:
             if folder is None:
-                documents = {"summary.json": summary} if summary is not None else {}
-                return FolderFound(path=_joined(root, path), documents=documents) if documents else None
+                return FolderFound(path=path, documents={"summary.json": summary}) if summary is not None else None
             found = _Reader(folder).read()
     if summary is not None and "execution.json" not in found.documents:
         found = replace(found, documents={**found.documents, "summary.json": summary})
-    return replace(found, path=_joined(root, path))
+    return replace(found, path=path)
 
 
-def read_file(root: str, path: str, name: str, max_bytes: int) -> bytes | None:
-    """A plain file of a task's folder (``name`` as in ``FolderFound.files``), or one of a run's ``settings`` (``path`` the run's folder,
-    ``name`` the file's own). None where there is none, it is longer, a link leads to it, or the name leads out of the folder."""
+def read_file(folder: str, name: str, max_bytes: int, *, root: str) -> bytes | None:
+    """A plain file of a task's folder (``name`` as in ``FolderFound.files``), or one of a run's ``settings``; ``folder`` and ``root`` as
+    for ``read_task_folder``. None where there is none, it is longer, a link leads to it, or the name leads out of the folder. Raises
+    Invalid as there."""
     if not is_file_name(name):
         return None
-    inner, _, base = name.rpartition("/")
-    with _root(root) as top, _inside(top, f"{path}/{inner}" if path and inner else path or inner) as folder:
-        data = _content(folder, base, max_bytes + 1) if folder is not None else None
+    part, _, base = name.rpartition("/")
+    below = [*_below(root, folder), *([part] if part else [])]
+    with _root(root) as top, _inside(top, below) as inner:
+        data = _content(inner, base, max_bytes + 1) if inner is not None else None
     return data if data is not None and len(data) <= max_bytes else None
 
 
@@ -166,17 +168,21 @@ class _Reader:
         return data
 
 
-def _summary(top: int, path: str) -> bytes | None:
+def _summary(top: int, below: list[str]) -> bytes | None:
     """What the run of an openadapt task says of all its tasks."""
-    parts = path.split("/")
-    if len(parts) < 2 or parts[-2] != _EVALS_FOLDER:
+    if below[-2:-1] != [_EVALS_FOLDER]:
         return None
-    with _inside(top, "/".join(parts[:-2])) as run:
+    with _inside(top, below[:-2]) as run:
         return _content(run, "summary.json", MAX_SETTINGS_BYTES) if run is not None else None
 
 
-def _joined(root: str, path: str) -> str:
-    return os.path.join(os.path.realpath(root), path).rstrip("/") or "/"
+def _below(root: str, path: str) -> list[str]:
+    """The names that lead from the root to a folder. Raises Invalid."""
+    names = [name for name in root.split("/") if name not in ("", ".")]
+    parts = [name for name in path.split("/") if name not in ("", ".")]
+    if ".." in parts or not path.startswith("/") or parts[: len(names)] != names:
+        raise Invalid("path", f"{path} is no folder below {root}")
+    return parts[len(names) :]
 
 
 @contextlib.contextmanager
@@ -199,16 +205,13 @@ def _root(root: str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _inside(top: int, path: str) -> Iterator[int | None]:
+def _inside(top: int, below: list[str]) -> Iterator[int | None]:
     """The descriptor of a folder below another one, each step of the way without a link; None where there is none."""
-    parts = path.split("/") if path else []
     with contextlib.ExitStack() as stack:
         folder: int | None = top
-        for part in parts:
-            if folder is None or part in ("", ".", "..") or "\0" in part:
-                folder = None
-                break
-            folder = stack.enter_context(_opened(part, folder))
+        for name in below:
+            if folder is not None:
+                folder = stack.enter_context(_opened(name, folder))
         yield folder
 
 
@@ -216,7 +219,7 @@ def _inside(top: int, path: str) -> Iterator[int | None]:
 def _opened(name: str, above: int) -> Iterator[int | None]:
     try:
         folder = os.open(name, _FOLDER, dir_fd=above)
-    except OSError:  # it vanished, is a link, or is not for us
+    except (OSError, ValueError):  # it vanished, is a link, is not for us, or is no name at all
         yield None
         return
     try:
