@@ -25,6 +25,7 @@ CONFINED = {
     "jinja2": ("waa/web/render.py",),
     "tornado": ("waa/web/",),
     "rich": ("waa/web/terminal.py",),
+    "PIL": ("waa/store/thumbnail.py",),
     "prometheus_client": ("waa/web/health.py",),
     "msgspec": ("waa/core/codec.py", "waa/core/logs/files.py"),
 }

@@ -15,6 +15,10 @@ def a_picture(size: int = 100) -> bytes:
     return head + bytes(size - len(head) - len(end)) + end
 
 
+def a_thumbnail(size: int = 100) -> bytes:
+    return b"RIFF" + (size - 8).to_bytes(4, "little") + b"WEBP" + bytes(size - 12)
+
+
 def a_key(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
@@ -50,6 +54,17 @@ def test_the_bound_counts_what_an_earlier_server_left(tmp_path: Path) -> None:
     assert f"{a_key(99)}.png" in names
     assert len(names) <= 5
     assert "left.part" not in names
+
+
+def test_thumbnails_count_and_go_like_pictures(tmp_path: Path) -> None:
+    pictures = PictureFolder(tmp_path, max_bytes=1000)
+    for number in range(20):
+        pictures.put(a_key(number), a_thumbnail())
+    assert pictures.get(a_key(19)) == a_thumbnail()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 1000
+    (tmp_path / f"{a_key(19)}.webp").write_bytes(a_thumbnail()[:50])
+    assert pictures.get(a_key(19)) is None
+    assert not (tmp_path / f"{a_key(19)}.webp").exists()
 
 
 def test_a_damaged_picture_is_not_given_again(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ from math import ceil
 from typing import NamedTuple
 
 from waa.core.error import Failure, LinkError
+from waa.core.logs.excerpt import Excerpt
 from waa.core.observation import LogFound, LogKind, LogSource, StatusSeen
 from waa.core.port import CommandResult, Link, RemoteProcess
 from waa.core.results.folder import FolderFound, is_file_name
 from waa.core.results.picture import is_whole_png
 from waa.core.spec import VmSpec
 from waa.core.status import Reason
-from waa.probes import script, task_folder
+from waa.probes import log_range, script, task_folder
 from waa.probes.follow import FollowedLog, MarkSplitter
 from waa.probes.frame import Frame, FrameDecoder
 from waa.probes.picture import Picture
@@ -35,6 +36,7 @@ SLOW_LOOKS = 5
 MAX_COMPLAINT_BYTES = 2000
 RESULT_TIMEOUT_S = 15.0
 FOLDER_TIMEOUT_S = 30.0
+LOG_TIMEOUT_S = 30.0
 MAX_SCREENSHOT_BYTES = 8 * 1024 * 1024
 """A full-screen PNG is one to three megabytes."""
 
@@ -181,12 +183,37 @@ class HostWatch:
             self._check_end(result, inner=inner)
         return task_folder.read_folder(result.stdout, nonce=nonce, inner=inner, is_cut=result.truncated)
 
+    async def read_log_range(self, source: LogSource, *, from_at: float, until_at: float, max_bytes: int) -> Excerpt | None:
+        """The lines of a log from a moment until before another one, by the times that stand in it; at most ``max_bytes`` bytes, whole
+        lines. None where there is no such log. Raises LinkError."""
+        if source.kind is LogKind.CONTAINER:
+            command = log_range.container_command(
+                engine=self._spec.engine, container=self._spec.container, from_at=from_at, until_at=until_at, max_bytes=max_bytes + 1
+            )
+        else:
+            prefix = self._inside if source.kind is LogKind.INNER else ()
+            command = log_range.file_command(path=source.path, from_at=from_at, until_at=until_at, max_bytes=max_bytes + 1, prefix=prefix)
+        result = await self._link.run(command, timeout_s=LOG_TIMEOUT_S, max_bytes=max_bytes + 2)
+        self._check_end(result, inner=source.kind is not LogKind.FILE)
+        return log_range.read_range(result.stdout, max_bytes=max_bytes)
+
+    async def read_first(self, paths: Sequence[str], *, inner: bool, max_bytes: int) -> tuple[str, bytes] | None:
+        """The first of these plain files (absolute paths) that is there, with at most ``max_bytes`` bytes of it; None where none is.
+        Raises LinkError."""
+        known = [path for path in paths if path.startswith("/") and "\0" not in path]
+        if not known:
+            return None
+        command = task_folder.first_command(paths=known, max_bytes=max_bytes, prefix=self._inside if inner else ())
+        result = await self._link.run(command, timeout_s=RESULT_TIMEOUT_S, max_bytes=max_bytes + 10)
+        self._check_end(result, inner=inner)
+        number, mark, data = result.stdout.partition(b"=")
+        return (known[int(number)], data) if mark and number.isdigit() and int(number) < len(known) else None
+
     async def read_task_file(self, *, folder: str, name: str, inner: bool, max_bytes: int) -> bytes | None:
         """A plain file of a task's folder, as ``read_task`` named both; None where there is none, or a longer one. Raises LinkError."""
         if not folder.startswith("/") or "\0" in folder or not is_file_name(name):
             return None
-        prefix = (self._spec.engine, "exec", self._spec.container) if inner else ()
-        command = task_folder.file_command(folder=folder, name=name, max_bytes=max_bytes + 1, prefix=prefix)
+        command = task_folder.file_command(folder=folder, name=name, max_bytes=max_bytes + 1, prefix=self._inside if inner else ())
         data = await self._read_newest(command, max_bytes=max_bytes + 2, inner=inner)
         return data if data is not None and len(data) <= max_bytes else None
 
@@ -194,7 +221,12 @@ class HostWatch:
         folders = tuple(root for root in roots if root.startswith("/") and "\0" not in root)
         if not folders or not _is_name(domain) or not _is_name(task_id):
             return None
-        return _Places(folders, (self._spec.engine, "exec", self._spec.container) if inner else ())
+        return _Places(folders, self._inside if inner else ())
+
+    @property
+    def _inside(self) -> tuple[str, ...]:
+        """The words of a command that runs another one in the container."""
+        return self._spec.engine, "exec", self._spec.container
 
     async def _read_newest(self, command: str, *, max_bytes: int, inner: bool) -> bytes | None:
         result = await self._link.run(command, timeout_s=RESULT_TIMEOUT_S, max_bytes=max_bytes)
@@ -207,7 +239,7 @@ class HostWatch:
             raise LinkError(
                 engine_failure(result.exit_status, said, self._spec.engine)
                 if inner
-                else Failure(reason=Reason.COMMAND, message=f"the search in the result folder failed ({result.exit_status}): {said}")
+                else Failure(reason=Reason.COMMAND, message=f"the search on the VM failed ({result.exit_status}): {said}")
             )
 
     def _follow_input(self, source: LogSource, offset: int, nonce: str) -> bytes:

@@ -73,6 +73,12 @@ _READ_FILE = (
     '[ -f "./$2" ] && [ ! -L "./$2" ] || exit 0; printf =; exec head -c "$3" -- "./$2"'
 )
 
+_READ_FIRST = (
+    "export LC_ALL=C; cap=$1 number=0; shift; for file; do "
+    'if [ -f "$file" ] && [ ! -L "$file" ] && [ -r "$file" ]; then printf "%s=" "$number"; exec head -c "$cap" -- "$file"; fi; '
+    "number=$((number + 1)); done"
+)
+
 _FILE_LINE = re.compile(rb"(\d{1,15}) (\d{1,12}) \./([^\n]{1,300})")
 
 
@@ -92,6 +98,12 @@ def file_command(*, folder: str, name: str, max_bytes: int, prefix: Iterable[str
     """The command that prints ``=`` and the first ``max_bytes`` bytes of a plain file in ``folder``, or nothing.
     The caller has checked ``name`` by ``is_file_name``."""
     return "exec " + shlex.join([*prefix, "/bin/sh", "-c", _READ_FILE, MARK, folder, name, str(max_bytes)])
+
+
+def first_command(*, paths: Iterable[str], max_bytes: int, prefix: Iterable[str] = ()) -> str:
+    """The command that prints the place in ``paths`` (from 0) of the first plain file that is there, ``=``, and its first
+    ``max_bytes`` bytes, or nothing."""
+    return "exec " + shlex.join([*prefix, "/bin/sh", "-c", _READ_FIRST, MARK, str(max_bytes), *paths])
 
 
 def read_folder(output: bytes, *, nonce: str, inner: bool, is_cut: bool = False) -> FolderFound | None:

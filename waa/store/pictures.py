@@ -1,4 +1,4 @@
-"""Screenshots in a folder on this disk, within a bound: those that were not used for longest go first."""
+"""Screenshots and their thumbnails in a folder on this disk, within a bound: those that were not used for longest go first."""
 
 import contextlib
 import logging
@@ -8,12 +8,12 @@ import tempfile
 import threading
 from pathlib import Path
 
-from waa.core.results.picture import is_whole_png
+from waa.core.results.picture import is_whole_png, is_whole_webp
 
 log = logging.getLogger(__name__)
 
 _KEY = re.compile(r"[0-9a-f]{16,64}")
-_SUFFIX = ".png"
+_KINDS = {".png": is_whole_png, ".webp": is_whole_webp}
 _PARTIAL = ".part"
 
 
@@ -31,21 +31,23 @@ class PictureFolder:
 
     def get(self, key: str) -> bytes | None:
         """The picture, which counts as used now; None where it is not kept."""
-        path = self._path(key)
-        try:
-            data = path.read_bytes()
-        except OSError:
-            return None
-        if not is_whole_png(data):
-            path.unlink(missing_ok=True)
-            return None
-        with contextlib.suppress(OSError):  # it went meanwhile, or the disk is read-only: it was still read
-            os.utime(path)
-        return data
+        for suffix, is_whole in _KINDS.items():
+            path = self._path(key, suffix)
+            try:
+                data = path.read_bytes()
+            except OSError:
+                continue
+            if not is_whole(data):
+                path.unlink(missing_ok=True)
+                continue
+            with contextlib.suppress(OSError):  # it went meanwhile, or the disk is read-only: it was still read
+                os.utime(path)
+            return data
+        return None
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep it; what the disk refuses is logged and not kept."""
-        path = self._path(key)
+        """Keep a PNG or a WebP; what the disk refuses is logged and not kept."""
+        path = self._path(key, ".webp" if is_whole_webp(data) else ".png")
         if len(data) > self._max_bytes:
             return
         try:
@@ -61,10 +63,10 @@ class PictureFolder:
         except OSError as error:
             log.warning("screenshot not kept folder=%s reason=%s", self._folder, error)
 
-    def _path(self, key: str) -> Path:
+    def _path(self, key: str, suffix: str) -> Path:
         if _KEY.fullmatch(key) is None:
             raise ValueError(f"{key!r} is not a digest")
-        return self._folder / f"{key}{_SUFFIX}"
+        return self._folder / f"{key}{suffix}"
 
     def _write(self, path: Path, data: bytes) -> None:
         number, name = tempfile.mkstemp(suffix=_PARTIAL, dir=self._folder)
@@ -96,7 +98,7 @@ class PictureFolder:
 
     def _kept(self) -> list[tuple[float, int, Path]]:
         found = []
-        for path in self._folder.glob(f"*{_SUFFIX}"):
+        for path in (path for path in self._folder.glob("*") if path.suffix in _KINDS):
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
                 found.append((status.st_mtime, status.st_size, path))

@@ -20,3 +20,8 @@ def png_size(head: bytes) -> tuple[int, int] | None:
 def is_whole_png(data: bytes) -> bool:
     """Whether it is a PNG from its start to its end, not one that is still being written."""
     return png_size(data[:HEAD_BYTES]) is not None and data.endswith(PNG_END)
+
+
+def is_whole_webp(data: bytes) -> bool:
+    """Whether it is a WebP file with nothing missing at its end."""
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) == struct.unpack("<I", data[4:8])[0] + 8
