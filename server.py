@@ -28,22 +28,29 @@ from waa.core.state import current_run
 from waa.core.status import Reason
 from waa.core.transition import Rules
 from waa.demo.vm import DemoVm
+from waa.probes import archive, results
 from waa.probes.files import read_live_files
 from waa.probes.host import HostWatch
 from waa.probes.local import LocalOpener
 from waa.probes.opener import Opener
 from waa.probes.ssh import SshOpener
+from waa.services.importer import Importer
+from waa.services.jobs import Jobs
 from waa.services.live_files import NAME as LIVE_FILES_NAME
 from waa.services.live_files import LiveFiles
 from waa.services.monitor import Monitor
+from waa.services.picture import Pictures
 from waa.services.recorder import Recorder
+from waa.services.result_reader import ResultReader
 from waa.services.supervise import Supervisor
 from waa.services.task_record import TaskRecords
 from waa.store.pictures import PictureFolder
 from waa.store.sql import SqlStore
+from waa.store.thumbnail import shrink
 from waa.web.app import MAX_REQUEST_BYTES, make_app
 from waa.web.deps import Deps, WebSettings
 from waa.web.feed import BenchmarkFeed
+from waa.web.job_feed import JobFeed
 from waa.web.panel_stream import PanelStreams
 from waa.web.render import Renderer
 from waa.web.stream_service import StreamLimits, StreamService
@@ -151,7 +158,10 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
             on_log=tails.take,
             clock=clock,
         )
-        records = _records(config, monitor, recorder, clock)
+        pictures = _pictures(config)
+        stack.push_async_callback(pictures.close)
+        reader = ResultReader(state=state, monitor=monitor, local=results)
+        records = TaskRecords(reader=reader, state=state, pictures=pictures, clock=clock)
         stack.push_async_callback(records.close)
         demo = Demo(config, recorder, monitor, supervisor)
         stack.push_async_callback(demo.close)
@@ -162,7 +172,11 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         live_files = _live_files(config, recorder, monitor, clock)
         if live_files is not None:
             supervisor.start("live files", live_files.run)
-        supervisor.start("prune", functools.partial(_prune, config, recorder, clock))
+        importer = _importer(config, recorder, monitor, clock)
+        jobs = Jobs(recorder=recorder, work=importer.work, clock=clock)
+        stack.push_async_callback(jobs.close)
+        jobs.start()
+        supervisor.start("prune", functools.partial(_prune, config, recorder, importer, clock))
 
         limits = _limits(config)
         log_lines = LogLines(recorder, tails)
@@ -192,6 +206,8 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         renderer = Renderer(ROOT / "templates", ROOT / "static")
         feed = BenchmarkFeed(state=state, hub=recorder.hub, streams=streams, seen_at=monitor.seen_at, clock=clock)
         stack.callback(feed.close)
+        job_feed = JobFeed(state=state, hub=recorder.hub, streams=streams)
+        stack.callback(job_feed.close)
         panels = PanelStreams(renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock, records=records)
         stack.callback(panels.close)
         deps = Deps(
@@ -199,6 +215,9 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
                 embed_origins=config.embed_origins,
                 allowed_hosts=config.allowed_hosts,
                 is_local=_is_loopback(config.host),
+                import_roots=config.import_roots,
+                upload_folder=str(config.data / "uploads"),
+                upload_limit_bytes=int(config.upload_limit_mb * MEGABYTE),
             ),
             recorder=recorder,
             hub=recorder.hub,
@@ -206,7 +225,10 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
             streams=streams,
             panels=panels,
             records=records,
+            pictures=pictures,
             feed=feed,
+            jobs=jobs,
+            job_feed=job_feed,
             renderer=renderer,
             look=look,
             clock=clock,
@@ -241,9 +263,10 @@ def _report(supervisor: Supervisor, recorder: Recorder, now: float, name: str, e
         supervisor.start(f"report {vm}", told)
 
 
-async def _prune(config: Config, recorder: Recorder, clock: Clock) -> None:
+async def _prune(config: Config, recorder: Recorder, importer: Importer, clock: Clock) -> None:
     while True:
         await recorder.prune(max_events=config.max_events, runs_before=clock() - config.keep_runs_days * DAY_S)
+        await asyncio.to_thread(importer.sweep)
         await asyncio.sleep(PRUNE_EVERY_S)
 
 
@@ -255,9 +278,21 @@ def _live_files(config: Config, recorder: Recorder, monitor: Monitor, clock: Clo
     return LiveFiles(folder=str(folder), recorder=recorder, read=read, clock=clock, seen_at=monitor.seen_at)
 
 
-def _records(config: Config, monitor: Monitor, recorder: Recorder, clock: Clock) -> TaskRecords:
-    pictures = PictureFolder(config.data / "screenshots", max_bytes=int(config.screenshot_cache_mb * MEGABYTE))
-    return TaskRecords(reader=monitor, state=recorder.state, pictures=pictures, clock=clock)
+def _importer(config: Config, recorder: Recorder, monitor: Monitor, clock: Clock) -> Importer:
+    return Importer(
+        recorder=recorder,
+        reader=results,
+        extract=archive.extract,
+        fetcher=monitor,
+        folder=config.data / "imports",
+        clock=clock,
+        threshold=config.threshold,
+    )
+
+
+def _pictures(config: Config) -> Pictures:
+    store = PictureFolder(config.data / "screenshots", max_bytes=int(config.screenshot_cache_mb * MEGABYTE))
+    return Pictures(store=store, shrink=shrink)
 
 
 def _limits(config: Config) -> Limits:

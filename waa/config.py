@@ -88,6 +88,8 @@ class Config:
     screenshot_cache_mb: float = _setting(
         500.0, "Screenshots kept in the data folder; the oldest used go first.", unit="MB", low=1, high=1_000_000
     )
+    import_roots: tuple[str, ...] = _setting((), "Folders below which results may be imported; empty: any, for clients on this machine.")
+    upload_limit_mb: float = _setting(2000.0, "Size of an uploaded archive of results, at most.", unit="MB", low=1, high=1_000_000)
     ssh_threads: int = _setting(8, "Threads for each kind of SSH work: connecting, jump hosts, commands, name look-ups.", low=1, high=64)
     log_level: LogLevel = _setting(LogLevel.INFO, "What the server says on standard error: debug, info, warning, error.")
     vms: tuple[VmSpec, ...] = ()

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import json
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,15 +25,22 @@ from waa.core.port import Link, LinkOpener, Store
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import Reason
 from waa.core.transition import Rules
+from waa.probes import archive, results
 from waa.probes.host import HostWatch
+from waa.services.importer import Importer
+from waa.services.jobs import Jobs
 from waa.services.monitor import Monitor
+from waa.services.picture import Pictures
 from waa.services.recorder import Recorder
+from waa.services.result_reader import ResultReader
 from waa.services.supervise import Supervisor
 from waa.services.task_record import FolderReader, TaskRecords
 from waa.store.memory import MemoryStore
+from waa.store.thumbnail import shrink
 from waa.web.app import MAX_REQUEST_BYTES, make_app
 from waa.web.deps import Deps, WebSettings
 from waa.web.feed import BenchmarkFeed
+from waa.web.job_feed import JobFeed
 from waa.web.panel_stream import PanelStreams
 from waa.web.render import Renderer
 from waa.web.stream_service import StreamLimits, StreamService
@@ -270,7 +278,10 @@ async def house(
             clock=clock,
         )
         stack.push_async_callback(monitor.close)
-        records = TaskRecords(reader=reader or monitor, state=state, pictures=NoPictures(), clock=clock)
+        pictures = Pictures(store=NoPictures(), shrink=shrink)
+        stack.push_async_callback(pictures.close)
+        local = ResultReader(state=state, monitor=monitor, local=results)
+        records = TaskRecords(reader=reader or local, state=state, pictures=pictures, clock=clock)
         stack.push_async_callback(records.close)
         streams = StreamService(limits, clock=stream_clock, tick_s=0.01, chance=lambda: 0.5)
 
@@ -282,6 +293,21 @@ async def house(
         renderer = Renderer(ROOT / "templates", ROOT / "static")
         feed = BenchmarkFeed(state=state, hub=recorder.hub, streams=streams, seen_at=monitor.seen_at, clock=clock)
         stack.callback(feed.close)
+        job_feed = JobFeed(state=state, hub=recorder.hub, streams=streams)
+        stack.callback(job_feed.close)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        importer = Importer(
+            recorder=recorder,
+            reader=results,
+            extract=archive.extract,
+            fetcher=monitor,
+            folder=folder / "imports",
+            clock=clock,
+            threshold=threshold,
+        )
+        jobs = Jobs(recorder=recorder, work=importer.work, clock=clock, tell_every_s=0.01)
+        stack.push_async_callback(jobs.close)
+        jobs.start()
         panels = PanelStreams(renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock, records=records)
         stack.callback(panels.close)
         sock, port = bind_unused_port()
@@ -297,14 +323,17 @@ async def house(
             supervisor=supervisor,
         )
         deps = Deps(
-            settings=settings or WebSettings(),
+            settings=settings or WebSettings(upload_folder=str(folder / "uploads"), upload_limit_bytes=50_000_000),
             recorder=recorder,
             hub=recorder.hub,
             monitor=monitor,
             streams=streams,
             panels=panels,
             records=records,
+            pictures=pictures,
             feed=feed,
+            jobs=jobs,
+            job_feed=job_feed,
             renderer=renderer,
             look=look,
             clock=clock,

@@ -27,6 +27,7 @@ class Connection:
 class Boot:
     """How far Windows set-up is, from the container's log. ``boots`` counts container starts seen in that log.
 
+    ``failed_boots``: how many starts in a row, right before this one, ended with an error; ``last_error`` is the last one's.
     ``log`` is the key of the log that tells of it; a copy of the same lines in another log is ignored.
     """
 
@@ -38,6 +39,8 @@ class Boot:
     error_at: float | None = None
     stopped: str = ""
     boots: int = 0
+    failed_boots: int = 0
+    last_error: str = ""
     log: str = ""
 
 
@@ -113,6 +116,11 @@ class Run:
     label: str = ""
 
     @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.label or self.run_id
+
+    @property
     def kept_since_at(self) -> float | None:
         """From when on its age counts: its end, or its later import. None: it runs."""
         return max(self.ended_at, self.imported.at) if self.ended_at is not None and self.imported is not None else self.ended_at
@@ -124,7 +132,8 @@ class Task:
 
     ``score`` is a fraction; ``provisional``: it is the log's rounded one, no ``result.txt`` confirmed it yet.
     ``activity``, ``action``, ``previous_action`` and ``repeats`` (how often ``action`` came again in a row, 0: it differs
-    from the one before) tell what a running task does.
+    from the one before) tell what a running task does. ``same_screens``: how many of its newest screenshots are the same picture
+    (1: the newest differs from the one before), None: not known. ``ended_in`` is what an ended one was doing last.
     """
 
     run_id: RunId
@@ -140,7 +149,9 @@ class Task:
     action: str = ""
     previous_action: str = ""
     repeats: int = 0
+    same_screens: int | None = None
     activity: Activity | None = None
+    ended_in: Activity | None = None
     score: float | None = None
     provisional: bool = True
     error: str = ""

@@ -65,12 +65,14 @@ def see_job(state: State, seen: JobSeen) -> list[Change]:
 def take_import(state: State, seen: RunImported) -> list[Change]:
     """A run whose results were read. One that was watched while it ran gets its files and exact scores, and no second entry; one
     that was imported before gets what is new. Verdicts keep to the threshold that the run has here."""
-    known = state.runs.get(seen.run.run_id)
-    if known is None:
-        known = _watched(state, seen)
-        if known is not None:
-            return list(_completed(state, known, seen))
-    return list(_imported(state, known, seen))
+    known = known_run(state, seen)
+    is_watched = known is not None and known.imported is None
+    return list(_completed(state, known, seen) if known is not None and is_watched else _imported(state, known, seen))
+
+
+def known_run(state: State, seen: RunImported) -> Run | None:
+    """The run that this is: imported before, or seen by a prober while most of these tasks ran there at the same time."""
+    return state.runs.get(seen.run.run_id) or _watched(state, seen)
 
 
 def set_threshold(state: State, seen: ThresholdSet) -> list[Change]:
@@ -112,7 +114,6 @@ def _completed(state: State, run: Run, seen: RunImported) -> Iterator[Change]:
 
 
 def _watched(state: State, seen: RunImported) -> Run | None:
-    """The run that a prober saw and that these are the results of: most of the tasks ran there at the same time."""
     for run in state.runs.values():
         if run.imported is None and seen.tasks:
             same = sum(_same(state, run, task) is not None for task in seen.tasks)

@@ -6,12 +6,14 @@ from typing import Any
 
 from tornado.web import Application, HTTPError, StaticFileHandler
 
-from waa.web import api, health, pages, stream
+from waa.web import api, compare, health, jobs, pages, stream
 from waa.web.base import BaseHandler, NotFoundHandler
 from waa.web.deps import Deps
 
 NAME = r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})"
 RUN_ID = r"([A-Za-z0-9][A-Za-z0-9._-]{0,120})"
+
+JOB_ID = r"([0-9a-f]{16})"
 
 TASK = rf"/runs/{RUN_ID}/tasks/([^/]+)/([^/]+)"
 ATTEMPT = r"([1-9][0-9]{0,5})"
@@ -26,6 +28,8 @@ ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (rf"/vms/{NAME}/screenshot", pages.ScreenshotHandler),
     (r"/runs", pages.RunListPageHandler),
     (rf"/runs/{RUN_ID}", pages.RunPageHandler),
+    (r"/compare", compare.CompareHandler),
+    (r"/compare/task", compare.CompareTaskHandler),
     (TASK, pages.TaskPageHandler),
     (rf"{TASK}/{ATTEMPT}", pages.TaskPageHandler),
     (rf"{TASK}/{ATTEMPT}/files/(.+)", pages.TaskFileHandler),
@@ -40,8 +44,13 @@ ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (r"/api/runs", api.RunListHandler),
     (rf"/api{TASK}", api.TaskHandler),
     (rf"/api{TASK}/{ATTEMPT}", api.TaskHandler),
+    (r"/api/compare", compare.CompareApiHandler),
     (r"/api/azure-jobs", api.AzureJobsHandler),
     (r"/api/azure-job-logs", api.AzureJobLogsHandler),
+    (r"/api/traces/import", jobs.ImportHandler),
+    (r"/api/jobs", jobs.JobListHandler),
+    (rf"/api/jobs/{JOB_ID}", jobs.JobHandler),
+    (rf"/api/jobs/{JOB_ID}/stream", jobs.JobStreamHandler),
     (r"/api/vms", api.VmListHandler),
     (r"/api/vms/register", api.VmRegisterHandler),
     (rf"/api/vms/{NAME}", api.VmHandler),

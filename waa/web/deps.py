@@ -6,10 +6,13 @@ from ipaddress import ip_address
 
 from waa.core.logs.files import LiveProgress
 from waa.hub.hub import Hub
+from waa.services.jobs import Jobs
 from waa.services.monitor import Monitor
+from waa.services.picture import Pictures
 from waa.services.recorder import Recorder
 from waa.services.task_record import TaskRecords
 from waa.web.feed import BenchmarkFeed
+from waa.web.job_feed import JobFeed
 from waa.web.panel_stream import PanelStreams
 from waa.web.render import Renderer
 from waa.web.stream_service import StreamService
@@ -20,11 +23,15 @@ LOCAL_NAME = "localhost"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSettings:
-    """The operator's decisions that concern the web. ``is_local``: it listens on loopback only."""
+    """The operator's decisions that concern the web. ``is_local``: it listens on loopback only. Uploaded archives of up
+    to ``upload_limit_bytes`` wait in ``upload_folder``; folders below ``import_roots`` may be imported."""
 
     embed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     is_local: bool = True
+    import_roots: tuple[str, ...] = ()
+    upload_folder: str = ""
+    upload_limit_bytes: int = 0
 
     def allows_host(self, name: str) -> bool:
         """Whether a Host header (lower case, no port) names this server: an address, which no foreign page can make point
@@ -46,7 +53,10 @@ class Deps:
     streams: StreamService
     panels: PanelStreams
     records: TaskRecords
+    pictures: Pictures
     feed: BenchmarkFeed
+    jobs: Jobs
+    job_feed: JobFeed
     renderer: Renderer
     look: Callable[[], Look]
     clock: Callable[[], float]
