@@ -11,8 +11,10 @@ from waa.web.view import Look, View
 from waa.web.views.attention import needs
 from waa.web.views.azure import azure_job_logs, azure_jobs
 from waa.web.views.background import tasks_panel
+from waa.web.views.compare import compare_detail
 from waa.web.views.log import log_tail
-from waa.web.views.run import live_evaluation, run_detail, run_list, run_of_vm
+from waa.web.views.run import live_evaluation, run_detail, run_of_vm
+from waa.web.views.runs import run_list
 from waa.web.views.task import TaskSubject, task_detail
 from waa.web.views.vm import fleet, vm_detail, vm_list
 
@@ -95,6 +97,10 @@ def _about_work(event: Event) -> bool:
 def _about_runs(event: Event) -> bool:
     comings = (EventType.VM_ADDED, EventType.VM_REMOVED, EventType.VM_CONNECTED, EventType.VM_DISCONNECTED)
     return isinstance(event.entity, Run | Task) or event.type in comings
+
+
+def _about_results(event: Event) -> bool:
+    return event.type is not EventType.TASK_STEPPED and _about_runs(event)
 
 
 def _about_vms(event: Event) -> bool:
@@ -188,6 +194,14 @@ _ALL = (
         subject="task",
         poll_s=5.0,
         is_timed=True,
+    ),
+    Panel(
+        name="compare",
+        template="panels/compare.html",
+        element_id="compare-panel",
+        view=compare_detail,
+        touched_by=_about_results,
+        subject="runs",
     ),
     Panel(
         name="log",
