@@ -191,6 +191,16 @@ class IncidentsSeen(Observation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScreensCompared(Observation):
+    """How many of a task's newest screenshots are the same picture (1: the newest differs from the one before), None where there is
+    none. ``task`` is the task's key."""
+
+    run_id: str
+    task: str
+    same: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TroubleMet(Observation):
     """Something went wrong on our side of the work with this VM (shown in the banner, sent as ``error``)."""
 
@@ -212,6 +222,7 @@ AnyObservation = (
     | StatusSeen
     | LogRead
     | ScoreFound
+    | ScreensCompared
     | IncidentsSeen
     | TroubleMet
 )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from waa.core.disruption import disruption
 from waa.core.entity import Boot, Connection, Run, RunId, Task, Trouble, Vm
 from waa.core.error import Failure
 from waa.core.event import Change, EventType
@@ -19,6 +20,7 @@ from waa.core.observation import (
     LogSource,
     Reading,
     ScoreFound,
+    ScreensCompared,
     StatusSeen,
     TimePassed,
     TroubleMet,
@@ -83,6 +85,8 @@ def _seen(state: State, vm: Vm, observation: AnyObservation, rules: Rules) -> li
             draft.read(observation.source, observation.facts)
         case ScoreFound():
             draft.settle(observation)
+        case ScreensCompared():
+            draft.compare(observation)
         case IncidentsSeen():
             draft.note(observation)
         case TroubleMet():
@@ -154,7 +158,19 @@ class _Draft:
             machine=_read(vm.machine, seen.machine, at),
             setup_page=_read(vm.setup_page, seen.setup_page, at),
         )
+        self._disrupt(vm)
         self.pass_time()
+
+    def _disrupt(self, before: Vm) -> None:
+        """Another boot, or another start of the container, is told with the tasks that it hit."""
+        run = self._current_run()
+        incidents = self._state.open_incidents(before.name)
+        tasks = self._tasks_of(run.run_id) if run is not None else []
+        met = disruption(before, self._vm, run=run, tasks=tasks, open_incidents=incidents, at=self._at)
+        if met is not None and met.incident_id not in {incident.incident_id for incident in incidents}:
+            self.changes.append(Change(type=EventType.INCIDENT_OPENED, at=self._at, entity=met))
+        elif met is not None:
+            self.changes.append(Change(type=EventType.INCIDENT_RESOLVED, at=self._at, entity=met))
 
     def pass_time(self) -> None:
         """A run whose process is gone, and stays gone, is over although its log does not say so."""
@@ -196,7 +212,8 @@ class _Draft:
             grown = replace(incident, tasks=tuple(hit))
             if grown != known:
                 type_ = EventType.INCIDENT_OPENED if known is None else EventType.INCIDENT_CHANGED
-                self.changes.append(Change(type=type_, at=self._at, entity=grown))
+                previous = known.severity.value if known is not None and known.severity is not grown.severity else None
+                self.changes.append(Change(type=type_, at=self._at, entity=grown, previous=previous))
         for past in self._state.open_incidents(self._vm.name):
             if past.incident_id not in found:
                 over = replace(past, ended_at=self._at)
@@ -388,7 +405,9 @@ class _Draft:
             case f.StepDescribed():
                 if fact.number == task.step:
                     repeats = task.repeats if fact.action == task.previous_action else 0
-                    self._put_task(EventType.TASK_CHANGED, replace(task, action=fact.action, repeats=repeats))
+                    same_screens = task.same_screens if repeats else None
+                    described = replace(task, action=fact.action, repeats=repeats, same_screens=same_screens)
+                    self._put_task(EventType.TASK_CHANGED, described)
             case f.TaskScored():
                 self._put_task(EventType.TASK_CHANGED, replace(task, score=fact.score, changed_at=at))
             case _:
@@ -403,6 +422,7 @@ class _Draft:
             action=fact.action,
             previous_action=task.action,
             repeats=task.repeats + 1 if begins_alike else 0,
+            same_screens=task.same_screens if begins_alike else None,
             activity=f.Activity.ACTING,
             changed_at=at,
         )
@@ -423,6 +443,12 @@ class _Draft:
             status = judge(found.score, run.threshold)
             settled = replace(task, score=found.score, provisional=False, status=status, error="")
             self._put_task(EventType.TASK_SETTLED, settled, previous=task.status.value)
+
+    def compare(self, seen: ScreensCompared) -> None:
+        """What the pictures of a task that repeats itself say; it holds until the action is another one."""
+        task = self._state.tasks.get(RunId(seen.run_id), {}).get(seen.task)
+        if task is not None and not task.is_over and task.repeats:
+            self._put_task(EventType.TASK_CHANGED, replace(task, same_screens=seen.same))
 
     # --- runs and tasks of the draft ---
 
@@ -490,6 +516,7 @@ class _Draft:
             score=None if is_error else task.score,
             error=error if status in (TaskStatus.ERROR, TaskStatus.UNKNOWN) else "",
             activity=None,
+            ended_in=task.activity,
             ended_at=at,
             changed_at=at,
         )
@@ -543,13 +570,23 @@ def _boot(before: Boot, source: LogSource, fact: f.AnyFact, at: float) -> Boot:
     match fact:
         case f.ContainerBooted():
             detail = f"{fact.engine} {fact.version}".strip()
-            boot = Boot(stage=BootStage.STARTING, stage_at=at, detail=detail, boots=boot.boots + 1, log=source.key)
+            boot = Boot(
+                stage=BootStage.STARTING,
+                stage_at=at,
+                detail=detail,
+                boots=boot.boots + 1,
+                failed_boots=boot.failed_boots + 1 if boot.error else 0,
+                last_error=boot.error,
+                log=source.key,
+            )
         case f.BootStaged() if fact.stage is boot.stage:
             boot = replace(boot, detail=fact.detail)
         case f.BootStaged():
-            boot = Boot(stage=fact.stage, stage_at=at, detail=fact.detail, boots=boot.boots, log=source.key)
-        case f.BootProgressed():
-            boot = replace(boot, percent=fact.percent)
+            boot = replace(boot, stage=fact.stage, stage_at=at, detail=fact.detail, percent=None, error="", error_at=None, stopped="")
+        case f.BootProgressed():  # a download that goes on has overcome what failed before
+            boot = replace(boot, percent=fact.percent, error="", error_at=None)
+        case f.BootFailed() if boot.error and fact.message.startswith("See the FAQ"):
+            pass
         case f.BootFailed():
             boot = replace(boot, error=fact.message, error_at=at)
         case f.BootStopped():
