@@ -10,6 +10,7 @@ from waa.core.event import Change, Event, EventType
 from waa.core.logs.excerpt import Excerpt
 from waa.core.observation import LogCursor, LogFound, LogSource, StatusSeen
 from waa.core.results.folder import FolderFound
+from waa.core.results.tree import FileListed
 from waa.core.spec import VmSpec
 
 
@@ -123,6 +124,15 @@ class Watch(Protocol):
 
     async def read_task_file(self, *, folder: str, name: str, inner: bool, max_bytes: int) -> bytes | None:
         """A file of a task's folder; None where there is none, or a longer one. Raises LinkError."""
+
+    async def list_results(self, path: str, *, inner: bool) -> Sequence[FileListed]:
+        """The files below a folder that matter to results. Raises LinkError, Invalid (``path``) where there is no such folder."""
+
+    async def fetch_results(
+        self, path: str, files: Sequence[FileListed], *, inner: bool, into: str, on_progress: Callable[[int, int], None]
+    ) -> None:
+        """Bring files of ``list_results`` into a folder on this machine, but for those that are there already. ``on_progress``: bytes
+        done, bytes in all. Raises LinkError, Unavailable where the disk refuses."""
 
 
 class PictureStore(Protocol):

@@ -12,9 +12,10 @@ from waa.core.observation import LogFound, LogKind, LogSource, StatusSeen
 from waa.core.port import CommandResult, Link, RemoteProcess
 from waa.core.results.folder import FolderFound, is_file_name
 from waa.core.results.picture import is_whole_png
+from waa.core.results.tree import FileListed
 from waa.core.spec import VmSpec
 from waa.core.status import Reason
-from waa.probes import log_range, script, task_folder
+from waa.probes import fetch, log_range, script, task_folder
 from waa.probes.follow import FollowedLog, MarkSplitter
 from waa.probes.frame import Frame, FrameDecoder
 from waa.probes.picture import Picture
@@ -216,6 +217,19 @@ class HostWatch:
         command = task_folder.file_command(folder=folder, name=name, max_bytes=max_bytes + 1, prefix=self._inside if inner else ())
         data = await self._read_newest(command, max_bytes=max_bytes + 2, inner=inner)
         return data if data is not None and len(data) <= max_bytes else None
+
+    async def list_results(self, path: str, *, inner: bool) -> list[FileListed]:
+        """See ``fetch.list_results``: below a folder on the host or inside the container."""
+        return await fetch.list_results(self._link, path, prefix=self._prefix(inner=inner))
+
+    async def fetch_results(
+        self, path: str, files: Sequence[FileListed], *, inner: bool, into: str, on_progress: Callable[[int, int], None]
+    ) -> None:
+        """See ``fetch.fetch_results``."""
+        await fetch.fetch_results(self._link, path, files, prefix=self._prefix(inner=inner), into=into, on_progress=on_progress)
+
+    def _prefix(self, *, inner: bool) -> tuple[str, ...]:
+        return (self._spec.engine, "exec", self._spec.container) if inner else ()
 
     def _places(self, domain: str, task_id: str, roots: Sequence[str], *, inner: bool) -> "_Places | None":
         folders = tuple(root for root in roots if root.startswith("/") and "\0" not in root)
