@@ -37,10 +37,8 @@ _NO_LOG = LogSource(kind=LogKind.FILE, path="")
 class Extract(Protocol):
     """Unpacks what matters of an archive into a folder that appears when all of it is there. Blocks."""
 
-    def __call__(
-        self, path: Path, into: Path, *, on_progress: Callable[[int, int], None], is_cancelled: Callable[[], bool]
-    ) -> ExtractReport:
-        """``on_progress`` is told how many bytes of the archive were read, and of how many. Raises Invalid, Cancelled, Unavailable."""
+    def __call__(self, path: str, into: str, *, on_progress: Callable[[float], None], is_cancelled: Callable[[], bool]) -> ExtractReport:
+        """``on_progress`` is told the share that is done. Raises Invalid, Cancelled, Unavailable."""
 
 
 class TreeFetcher(Protocol):
@@ -132,9 +130,9 @@ class Importer:
         if not into.exists():
             await asyncio.to_thread(
                 self._extract,
-                Path(request.path),
-                into,
-                on_progress=lambda done, total: progress.tell(UNPACKED_PERCENT * done / max(total, 1), "Unpacking"),
+                request.path,
+                str(into),
+                on_progress=lambda share: progress.tell(UNPACKED_PERCENT * share, "Unpacking"),
                 is_cancelled=lambda: progress.must_stop,
             )
         return str(into), UNPACKED_PERCENT

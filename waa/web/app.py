@@ -48,6 +48,7 @@ ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (r"/api/azure-jobs", api.AzureJobsHandler),
     (r"/api/azure-job-logs", api.AzureJobLogsHandler),
     (r"/api/traces/import", jobs.ImportHandler),
+    (r"/imports", jobs.ImportFormHandler),
     (r"/api/jobs", jobs.JobListHandler),
     (rf"/api/jobs/{JOB_ID}", jobs.JobHandler),
     (rf"/api/jobs/{JOB_ID}/stream", jobs.JobStreamHandler),

@@ -17,6 +17,7 @@ from waa.web.api import ApiHandler
 from waa.web.base import BROWSER_COOKIE, MAX_BODY_BYTES, BaseHandler
 from waa.web.deps import LOCAL_NAME, Deps
 from waa.web.job_feed import job_payload
+from waa.web.pages import PageHandler
 
 ARCHIVE_TYPES = frozenset(
     {
@@ -131,7 +132,7 @@ class ImportHandler(ApiHandler):
                 label=_text("label", self.one_argument("label")),
             )
         else:
-            request = self._asked(decode(dict[str, object], bytes(self._json), name="body"))
+            request = import_request(self, decode(dict[str, object], bytes(self._json), name="body"))
         job = await self.deps.jobs.submit(request)
         self._upload = None
         self.set_header("Location", f"/api/jobs/{job.job_id}")
@@ -151,8 +152,16 @@ class ImportHandler(ApiHandler):
     def _content_type(self) -> str:
         return self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
-    def _asked(self, body: dict[str, object]) -> ImportRequest:
-        return import_request(self, body)
+
+class ImportFormHandler(PageHandler):
+    """``POST /imports``: the same from the form, for a page without JavaScript; a folder here or on a VM."""
+
+    async def post(self) -> None:
+        values: dict[str, object] = {name: self.get_body_argument(name) for name in ("path", "label")}
+        if self.get_body_argument("source", "folder") == "vm":
+            values |= {"vm": self.get_body_argument("vm", ""), "inner": self.get_body_argument("inner", "") == "true"}
+        await self.deps.jobs.submit(import_request(self, values))
+        self.redirect("/#tasks-panel", status=HTTPStatus.SEE_OTHER)
 
 
 def import_request(handler: BaseHandler, body: dict[str, object]) -> ImportRequest:

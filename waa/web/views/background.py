@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from waa.core.entity import Run, Vm
+from waa.core.job import Job, JobStatus
 from waa.core.spec import Origin
 from waa.core.state import Progress, State, current_run
 from waa.core.status import ContainerStatus, Phase, RunStatus
@@ -78,6 +79,7 @@ def background_tasks(state: State) -> list[BackgroundTask]:
     youngest first."""
     order = {TaskState.RUNNING: 0, TaskState.FAILED: 1, TaskState.PENDING: 2, TaskState.COMPLETED: 3}
     tasks = [task for vm in state.vms.values() for task in _of_vm(state, vm)]
+    tasks += [_of_job(job) for job in state.jobs.values()]
     return sorted(tasks, key=lambda task: (order[task.status], -(task.started_at or 0.0), task.task_id))
 
 
@@ -116,6 +118,30 @@ def _of_vm(state: State, vm: Vm) -> Iterator[BackgroundTask]:
     for run in state.runs_of(vm.name):
         if run is shown or run.status is RunStatus.RUNNING:
             yield _of_run(run, state.progress.get(run.run_id, Progress()), demo=demo)
+
+
+def _of_job(job: Job) -> BackgroundTask:
+    states = {
+        JobStatus.PENDING: TaskState.PENDING,
+        JobStatus.RUNNING: TaskState.RUNNING,
+        JobStatus.COMPLETED: TaskState.COMPLETED,
+    }
+    result = job.result
+    runs = result.run_ids if result is not None else ()
+    counted = f"{result.tasks} tasks, {result.steps} steps" if result is not None else ""
+    return BackgroundTask(
+        task_id=f"job-{job.job_id}",
+        task_type=TaskType.JOB,
+        title=f"Import from {job.request.source}",
+        description=job.error or job.detail or counted or job.status.value,
+        status=states.get(job.status, TaskState.FAILED),
+        phase=job.status.value,
+        percent=float(job.progress),
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        vm=job.vm,
+        metadata={"job_id": job.job_id, "run_id": runs[0] if len(runs) == 1 else ""},
+    )
 
 
 def _container_state(status: ContainerStatus, exit_code: int | None) -> TaskState:
