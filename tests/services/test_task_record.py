@@ -10,12 +10,14 @@ import pytest
 
 from tests.core.builders import T0, a_run, a_task
 from tests.services.reader import PNG, PlayedFolders
+from tests.services.test_picture import Kept, Shrinker
 from tests.support.wait import until
 from waa.core.entity import Task
 from waa.core.error import NotFound, Unavailable
 from waa.core.results.folder import FolderFound, Lack
 from waa.core.state import State
 from waa.core.status import TaskStatus
+from waa.services.picture import Pictures
 from waa.services.task_record import TaskKey, TaskRecords
 
 
@@ -32,19 +34,6 @@ def a_line(number: int, stamp: str = "20260204@121240", **fields: object) -> str
     )
 
 
-class Kept:
-    """A disk."""
-
-    def __init__(self) -> None:
-        self.pictures: dict[str, bytes] = {}
-
-    def get(self, key: str) -> bytes | None:
-        return self.pictures.get(key)
-
-    def put(self, key: str, data: bytes) -> None:
-        self.pictures[key] = data
-
-
 class Desk:
     def __init__(self) -> None:
         self.state = State()
@@ -52,7 +41,8 @@ class Desk:
         self.disk = Kept()
         self.now = T0 + 100
         self.changes: list[TaskKey] = []
-        self.records = TaskRecords(reader=self.reader, state=self.state, pictures=self.disk, clock=lambda: self.now)
+        self.pictures = Pictures(store=self.disk, shrink=Shrinker())
+        self.records = TaskRecords(reader=self.reader, state=self.state, pictures=self.pictures, clock=lambda: self.now)
         self.records.on_change = self.changes.append
         self.state.put(a_run())
 
@@ -71,6 +61,7 @@ async def a_desk() -> AsyncIterator[Desk]:
     finally:
         await desk.records.close()
         await desk.records.close()
+        await desk.pictures.close()
 
 
 async def test_a_look_begins_a_reading_whose_end_is_told() -> None:
@@ -194,6 +185,15 @@ async def test_a_picture_is_fetched_once_however_many_look() -> None:
         assert len(desk.reader.fetches) == 1
 
 
+async def test_a_thumbnail_is_made_of_the_picture() -> None:
+    async with a_desk() as desk:
+        desk.reader.put("notepad", "task-1", a_line(1))
+        task = desk.task(step=1)
+        assert await desk.records.picture(task, "screenshot-step_0_x.png", width=160) == b"small 160"
+        assert await desk.records.picture(task, "screenshot-step_0_x.png") == PNG
+        assert desk.reader.fetches == ["screenshot-step_0_x.png"]
+
+
 async def test_another_content_under_the_same_name_is_another_picture() -> None:
     async with a_desk() as desk:
         desk.reader.put("notepad", "task-1", a_line(1))
@@ -217,7 +217,10 @@ async def test_pictures_that_cannot_be_shown_say_why() -> None:
         desk.reader.files["screenshot-step_0_x.png"] = PNG[:-4]
         with pytest.raises(NotFound, match="still being written"):
             await desk.records.picture(task, "screenshot-step_0_x.png")
-        desk.reader.files["screenshot-step_0_x.png"] = PNG
+        desk.reader.files["screenshot-step_0_x.png"] = PNG + PNG
+        with pytest.raises(NotFound, match="no picture that can be read"):
+            await desk.records.picture(task, "screenshot-step_0_x.png", width=160)
+        desk.disk.pictures.clear()
 
         async def refuse(*_: object, **__: object) -> bytes | None:
             raise Unavailable("vm-1 cannot be reached now")

@@ -8,12 +8,15 @@ from urllib.parse import quote
 import pytest
 
 from tests.services.reader import PNG, PlayedFolders
+from tests.store.test_thumbnail import a_png
 from tests.web.house import T0, House, Message, house
 from tests.web.markup import Element, judge, read
 from waa.core.error import Invalid
 from waa.core.logs import fact as f
 from waa.core.logs.fact import TaskRef
 from waa.core.results.folder import FolderLacking, Lack
+from waa.core.results.picture import is_whole_webp
+from waa.services.picture import WIDTHS
 from waa.web.views.task import MAX_LISTED, TaskSubject
 
 RUN = "vm-1-20260204T121231"
@@ -246,6 +249,30 @@ async def test_pictures_are_served_to_be_kept() -> None:
         etag = answer.headers["Etag"]
         assert not etag.startswith("W/")
         assert (await built.ask(path, headers={"If-None-Match": etag})).code == 304
+
+
+async def test_thumbnails_are_served_like_pictures() -> None:
+    folders = PlayedFolders()
+    folders.put("clock", "t-1", RESET, a_line(1))
+    folders.files["screenshot-step_0_x.png"] = a_png()
+    async with house(reader=folders) as built:
+        await begin(built, steps=1)
+        path = f"{TASK}/1/files/screenshot-step_0_x.png"
+        sizes = []
+        for width in WIDTHS:
+            answer = await built.ask(f"{path}?width={width}")
+            assert (answer.code, answer.headers["Content-Type"]) == (200, "image/webp")
+            assert is_whole_webp(answer.body)
+            sizes.append(len(answer.body))
+            etag = answer.headers["Etag"]
+            assert not etag.startswith("W/")
+            assert (await built.ask(f"{path}?width={width}", headers={"If-None-Match": etag})).code == 304
+        assert sizes == sorted(sizes)
+        for wrong in ("0", "161", "-160", "x", "", "160.0", "9" * 50):
+            answer = await built.ask(f"{path}?width={wrong}")
+            assert (answer.code, json.loads(answer.body)["error"]["field"]) == (422, "width")
+        broken = await built.ask(f"{TASK}/1/files/screenshot-step_reset_x.png?width=160")
+        assert (broken.code, "no picture that can be read" in broken.body.decode()) == (404, True)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from itertools import count
 from waa.core.entity import Run, RunId, Task
 from waa.core.error import Failure, LinkError, NotFound, Unavailable
 from waa.core.event import Event, EventType
+from waa.core.logs.excerpt import Excerpt
 from waa.core.logs.files import read_score
 from waa.core.observation import (
     Container,
@@ -33,7 +34,9 @@ from waa.core.observation import (
     VmNamed,
 )
 from waa.core.port import LinkOpener, Watch, WatchMaker
-from waa.core.results.folder import FolderFound, FolderLacking, Lack
+from waa.core.results.folder import FileRead, FolderFound, FolderLacking, Lack
+from waa.core.results.specification import places_of_specification
+from waa.core.results.tree import FileListed
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import ContainerStatus, Reason, TaskStatus
 from waa.services.log_reader import LogReader, LogSink
@@ -165,6 +168,44 @@ class Monitor:
             raise Unavailable(f"{run.vm} is not watched by this server")
         return await prober.task_file(folder, name, max_bytes=max_bytes)
 
+    async def fetch_results(
+        self, name: str, path: str, *, inner: bool, into: str, on_progress: Callable[[float, str], None]
+    ) -> Sequence[FileListed]:
+        """Bring what matters of a result tree on a VM (``inner``: in its container) into a folder here, but for what is there already.
+
+        Gives what the tree holds. ``on_progress`` gets the share that is here, 0 to 1, and what is done, in words. Raises NotFound for
+        an unknown VM, Unavailable where it cannot be asked or stops answering, Invalid (``path``) where there is no such folder.
+        """
+        prober = self._probers.get(name)
+        if prober is None and name not in self._recorder.state.vms:
+            raise NotFound(f"There is no VM named {name!r}")
+        if prober is None:
+            raise Unavailable(f"{name} is not watched by this server")
+        return await prober.fetch_results(path, inner=inner, into=into, on_progress=on_progress)
+
+    async def task_log(
+        self, run_id: RunId, domain: str, task_id: str, *, from_at: float, until_at: float, max_bytes: int
+    ) -> Excerpt | None:
+        """What the log of a run says from a moment until before another one, asked of its VM now; None where there is no such log any
+        more. Raises NotFound for an unknown run, LinkError where its VM cannot be asked."""
+        run, prober = self._run_and_prober(run_id)
+        return await prober.log_range(run.log, from_at=from_at, until_at=until_at, max_bytes=max_bytes)
+
+    async def task_specification(self, run_id: RunId, domain: str, task_id: str, *, max_bytes: int) -> FileRead:
+        """The file that specifies a task, asked of the run's VM now. Raises NotFound for an unknown run, LinkError where its VM cannot
+        be asked."""
+        run, prober = self._run_and_prober(run_id)
+        return await prober.specification(run, domain, task_id, max_bytes=max_bytes)
+
+    def _run_and_prober(self, run_id: RunId) -> "tuple[Run, _Prober]":
+        run = self._recorder.state.runs.get(run_id)
+        if run is None:
+            raise NotFound(f"There is no run {run_id!r}")
+        prober = self._probers.get(run.vm)
+        if prober is None:
+            raise LinkError(Failure(reason=Reason.CONFIG, message=f"{run.vm} is not watched by this server", remedy="Add it again."))
+        return run, prober
+
     async def close(self) -> None:
         """End all probers. May be called twice."""
         if self._stop_listening is not None:
@@ -213,6 +254,7 @@ class _Prober:
         self._screenshot_of = ""
         self._screenshot_lock = asyncio.Lock()
         self._folder_lock = asyncio.Lock()
+        self._text_lock = asyncio.Lock()
 
     async def run(self) -> None:
         attempt = 0
@@ -295,6 +337,51 @@ class _Prober:
             except LinkError as error:
                 raise Unavailable(f"{self.spec.name}: {error}") from error
 
+    async def fetch_results(self, path: str, *, inner: bool, into: str, on_progress: Callable[[float, str], None]) -> Sequence[FileListed]:
+        watch = self._watch
+        if watch is None:
+            raise Unavailable(f"{self.spec.name} cannot be reached now")
+        on_progress(0.0, f"Listing the files on {self.spec.name}")
+        try:
+            files = await watch.list_results(path, inner=inner)
+            await watch.fetch_results(
+                path, files, inner=inner, into=into, on_progress=lambda done, total: on_progress(*_fetched(done, total))
+            )
+        except LinkError as error:
+            raise Unavailable(f"{self.spec.name}: {error}") from error
+        return files
+
+    async def log_range(self, source: LogSource, *, from_at: float, until_at: float, max_bytes: int) -> Excerpt | None:
+        async with self._text_lock:
+            return await self._need_watch().read_log_range(source, from_at=from_at, until_at=until_at, max_bytes=max_bytes)
+
+    async def specification(self, run: Run, domain: str, task_id: str, *, max_bytes: int) -> FileRead:
+        is_inner = run.log.kind is not LogKind.FILE
+        roots = tuple(result_roots(self.spec, run.arguments, inner=is_inner))
+        searched: list[str] = []
+        async with self._text_lock:
+            for inner in (True,) if is_inner else (False, True) if self.spec.container else (False,):
+                places = places_of_specification(
+                    run.arguments, roots if inner is is_inner else (), domain=domain, task_id=task_id, inner=inner
+                )
+                searched += [f"{place} (in the container)" if inner else place for place in places]
+                try:
+                    found = await self._need_watch().read_first(places, inner=inner, max_bytes=max_bytes)
+                except LinkError:
+                    if inner is is_inner:
+                        raise
+                    continue  # the container of a run that is told by a file on the host may be gone
+                if found is not None:
+                    return FileRead(path=found[0], data=found[1])
+        return FileRead(searched=tuple(searched))
+
+    def _need_watch(self) -> Watch:
+        if self._watch is not None:
+            return self._watch
+        vm = self._recorder.state.vms.get(self.spec.name)
+        told = vm.connection.failure if vm is not None else None
+        raise LinkError(told or Failure(reason=Reason.CLOSED, message=f"{self.spec.name} cannot be reached now"))
+
     def _pictured_task(self) -> Task | None:
         """The task that took the newest screenshot."""
         for run in self._recorder.state.runs_of(self.spec.name)[:1]:
@@ -343,6 +430,10 @@ class _Prober:
         found = ScoreFound(vm=self.spec.name, at=self._clock(), run_id=task.run_id, domain=task.domain, task_id=task.task_id, score=score)
         await self._recorder.record(found)
         return True
+
+
+def _fetched(done: int, total: int) -> tuple[float, str]:
+    return done / total if total else 1.0, f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB fetched"
 
 
 def result_roots(spec: VmSpec, arguments: Mapping[str, str], *, inner: bool) -> list[str]:

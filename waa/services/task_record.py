@@ -5,22 +5,20 @@ Nothing is read for a task that nobody watches: a look (``peek``) at one that is
 
 import asyncio
 import functools
-import hashlib
 import json
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from waa.core.entity import RunId, Task
 from waa.core.error import NotFound
-from waa.core.port import PictureStore
 from waa.core.results.folder import FolderFound, FolderLacking
-from waa.core.results.picture import is_whole_png
 from waa.core.results.record import TaskRecord, attempt_of, of_attempt, read_record
 from waa.core.state import State
+from waa.services.picture import Pictures
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -73,7 +71,7 @@ class _Entry:
 class TaskRecords:
     """For the loop's thread. ``on_change`` is told of each record that was read anew."""
 
-    def __init__(self, *, reader: FolderReader, state: State, pictures: PictureStore, clock: Callable[[], float]) -> None:
+    def __init__(self, *, reader: FolderReader, state: State, pictures: Pictures, clock: Callable[[], float]) -> None:
         self.on_change: Callable[[TaskKey], None] | None = None
         self._reader = reader
         self._state = state
@@ -81,7 +79,6 @@ class TaskRecords:
         self._clock = clock
         self._entries: dict[TaskKey, _Entry] = {}
         self._readings: dict[TaskKey, asyncio.Task[None]] = {}
-        self._fetches: dict[str, asyncio.Task[bytes | None]] = {}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="records")
 
     def peek(self, task: Task) -> RecordSeen:
@@ -101,8 +98,9 @@ class TaskRecords:
                     await asyncio.shield(reading)
         return self._seen(key, task)
 
-    async def picture(self, task: Task, name: str) -> bytes:
-        """A screenshot, a whole PNG, from the disk or from the VM. Raises NotFound, saying why, and Unavailable."""
+    async def picture(self, task: Task, name: str, *, width: int | None = None) -> bytes:
+        """A screenshot, from the disk or from the VM: a whole PNG, or a WebP of that width (one of WIDTHS). Raises NotFound, saying
+        why, and Unavailable."""
         await self.load(task)
         key = _key(task)
         entry = self._entries.get(key)
@@ -115,19 +113,17 @@ class TaskRecords:
         if file.size > MAX_PICTURE_BYTES:
             raise NotFound(f"{name} has {file.size} bytes; up to {MAX_PICTURE_BYTES} are shown")
         told = json.dumps([task.vm, *key, entry.folder.path, file.name, file.size, file.modified_at])
-        address = hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()
-        if address not in self._fetches:
-            self._fetches[address] = fetch = asyncio.create_task(self._fetch(task.run_id, entry.folder, name, address))
-            fetch.add_done_callback(lambda _: self._fetches.pop(address, None))
-        data = await asyncio.shield(self._fetches[address])
+        fetch = functools.partial(self._reader.task_file, task.run_id, entry.folder, name, max_bytes=MAX_PICTURE_BYTES)
+        data = await (self._pictures.whole(told, fetch) if width is None else self._pictures.thumbnail(told, width, fetch))
         if data is None:
-            raise NotFound(f"{name} is gone, or is still being written")
+            is_damaged = width is not None and await self._pictures.whole(told, fetch) is not None
+            raise NotFound(f"{name} is {'no picture that can be read' if is_damaged else 'gone, or is still being written'}")
         return data
 
     async def close(self) -> None:
         """End what is being read. May be called twice."""
         self.on_change = None
-        tasks: list[asyncio.Task[Any]] = [*self._readings.values(), *self._fetches.values()]
+        tasks = list(self._readings.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -218,16 +214,6 @@ class TaskRecords:
             len(self._entries) > MAX_KEPT or sum(kept.size for kept in self._entries.values()) > MAX_KEPT_BYTES
         ):
             del self._entries[next(iter(self._entries))]
-
-    async def _fetch(self, run_id: RunId, folder: FolderFound, name: str, address: str) -> bytes | None:
-        kept = await self._in_thread(functools.partial(self._pictures.get, address))
-        if kept is not None:
-            return kept
-        data = await self._reader.task_file(run_id, folder, name, max_bytes=MAX_PICTURE_BYTES)
-        if data is None or not is_whole_png(data):
-            return None
-        await self._in_thread(functools.partial(self._pictures.put, address, data))
-        return data
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -7,6 +7,7 @@ from waa.core.codec import spec_from
 from waa.core.error import Conflict, Invalid, NotFound
 from waa.core.results.folder import is_file_name
 from waa.core.spec import Origin
+from waa.services.picture import WIDTHS
 from waa.web import api
 from waa.web.base import BaseHandler
 from waa.web.panel_stream import PATIENCE_S
@@ -75,15 +76,16 @@ class TaskPageHandler(PageHandler):
 
 
 class TaskFileHandler(BaseHandler):
-    """``GET /runs/<id>/tasks/<domain>/<task>/<attempt>/files/<name>``: a screenshot of a task, fetched when somebody looks."""
+    """``GET /runs/<id>/tasks/<domain>/<task>/<attempt>/files/<name>[?width=]``: a screenshot of a task, fetched when somebody looks."""
 
     async def get(self, run_id: str, domain: str, task_id: str, attempt: str, name: str) -> None:
         subject = TaskSubject(run_id=run_id, domain=domain, task_id=task_id, attempt=int(attempt))
         _, task = find_task(self.deps.look(), subject)
         if task is None or not is_file_name(name):
             raise NotFound(f"There is no file {name!r}")
-        picture = await self.deps.records.picture(task, name)
-        self.set_header("Content-Type", "image/png")
+        width = need_width(self.one_argument("width"))
+        picture = await self.deps.records.picture(task, name, width=width)
+        self.set_header("Content-Type", "image/png" if width is None else "image/webp")
         self.set_header("Cache-Control", f"private, max-age={PICTURE_AGE_S}")
         self.write(picture)
 
@@ -139,20 +141,29 @@ class VmRetryHandler(PageHandler):
 
 
 class ScreenshotHandler(BaseHandler):
-    """``GET /vms/<name>/screenshot``: the last screenshot that the benchmark took, fetched when somebody looks.
+    """``GET /vms/<name>/screenshot[?width=]``: the last screenshot that the benchmark took, fetched when somebody looks.
 
     Cards ask with ``?of=`` the step that they show, and get a picture in any case: one that says that there is none.
     """
 
     async def get(self, name: str) -> None:
+        width = need_width(self.one_argument("width"))
         picture = await self.deps.monitor.screenshot(name)
         if picture is None and self.one_argument("of") is not None:
             self.redirect(self.deps.renderer.static_url("no-screenshot.svg"))
             return
         if picture is None:
             raise NotFound(f"{name} has taken no screenshot yet")
-        self.set_header("Content-Type", "image/png")
-        self.write(picture)
+        small = await self.deps.pictures.shrunk(picture, width) if width is not None else None
+        self.set_header("Content-Type", "image/png" if small is None else "image/webp")
+        self.write(small or picture)
+
+
+def need_width(text: str | None) -> int | None:
+    """The width of a thumbnail, None where none is asked for. Raises Invalid."""
+    if text is not None and text not in map(str, WIDTHS):
+        raise Invalid("width", f"is one of {', '.join(map(str, WIDTHS))}")
+    return int(text) if text is not None else None
 
 
 class FragmentHandler(BaseHandler):

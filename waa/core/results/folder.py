@@ -65,6 +65,15 @@ class FolderLacking:
     where: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRead:
+    """A file of several that were looked for: which, and its bytes; None where none of those ``searched`` is there."""
+
+    path: str = ""
+    data: bytes | None = None
+    searched: tuple[str, ...] = ()
+
+
 def is_file_name(name: str) -> bool:
     """Whether it names a file of a task's folder or of its folder of screenshots: no other folder, no way out, no option."""
     folder, slash, base = name.rpartition("/")

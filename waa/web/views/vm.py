@@ -349,7 +349,7 @@ def screenshot_url(state: State, vm: Vm, run: Run | None) -> str:
     if task is None:
         return ""
     moment = quote(f"{task.run_id}-{task.index}-{task.attempt}-{task.step}{'-end' if task.is_over else ''}", safe="")
-    return f"/vms/{quote(vm.name, safe='')}/screenshot?of={moment}"
+    return f"/vms/{quote(vm.name, safe='')}/screenshot?of={moment}&width=640"
 
 
 def _data(vm: Vm) -> list[Datum]:
