@@ -216,9 +216,11 @@ def a_hostile() -> State:
     )
     gone = a_vm("waa-2", Phase.UNREACHABLE, connection=Connection(connected=False, since_at=NOW - 90, failure=failure))
     failing = a_vm("waa-3", Phase.BOOTING, boot=Boot(stage=BootStage.STARTING, error=HOSTILE, detail=HOSTILE), phase_detail=HOSTILE)
-    state = a_state([vm, gone, failing], [(run, ())])
+    other = a_run("waa-4", arguments={HOSTILE: HOSTILE + "2"})
+    state = a_state([vm, gone, failing], [(run, ()), (other, ())])
     text = {"domain": HOSTILE, "instruction": HOSTILE, "action": HOSTILE}
     state.put(a_task(run, 1, E, error=HOSTILE, **text, task_id=HOSTILE))
+    state.put(a_task(other, 1, F, **text, task_id=HOSTILE))
     state.put(a_task(run, 2, R, worker=HOSTILE, repeats=9, attempt=2, **text, task_id=HOSTILE + "2"))
     state.put(Trouble(vm="waa-1", at=NOW, failure=failure))
     return state

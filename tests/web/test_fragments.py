@@ -17,20 +17,25 @@ EMBEDDED = WebSettings(embed_origins=(WIKI,))
 
 
 async def furnished(built: House) -> str:
-    """A VM, its run and its log; gives the run's id."""
+    """A VM, its run and its log, and another VM's run; gives the run's id."""
     await built.name()
     await built.start_run()
     await built.tell(*task_facts("a", at=T0 + 10))
     built.tails.take("vm-1", FILE, b"first line\nsecond line\n")
+    await built.name("vm-2")
+    await built.start_run(vm="vm-2")
     return str(next(iter(built.recorder.state.runs)))
 
 
 def query(name: str, run_id: str) -> str:
     """The subject of a panel."""
     task = quote(f"{run_id}/notepad/a//", safe="")
-    return {"vm": "?vm=vm-1", "run": f"?run={run_id}", "task": f"?task={task}", "runs": f"?runs={run_id},{run_id}"}.get(
-        PANELS[name].parameter or "", ""
-    )
+    return {
+        "vm": "?vm=vm-1",
+        "run": f"?run={run_id}",
+        "task": f"?task={task}",
+        "runs": f"?runs={run_id},{run_id.replace('vm-1', 'vm-2')}",
+    }.get(PANELS[name].parameter or "", "")
 
 
 async def partials(listener: Listener) -> dict[str, str]:

@@ -26,6 +26,7 @@ SUBJECTS = {
     "vm-run": "waa-1",
     "log": "waa-1",
     "run": "waa-1-20260204T113131",
+    "compare": "waa-1-20260204T113131,waa-4-20260204T113131",
     "task": "waa-1-20260204T113131/libreoffice_writer/010d8b7d-2f6a-4d1e-9c37-52a1f0e4b001-WOS//",
 }
 STATES = {"empty": State, "fleet": build.a_fleet, "crowd": build.a_crowd, "hostile": build.a_hostile, "demo": build.a_demo}
@@ -76,7 +77,9 @@ def test_every_panel_about_something_is_sound(name: str, state: str) -> None:
 @pytest.mark.parametrize("name", [*SUBJECTS, "live-eval"])
 def test_an_unknown_subject_is_not_found(name: str) -> None:
     with pytest.raises(NotFound):
-        RENDERER.panel(PANELS[name], build.a_look(build.a_fleet()), "nobody/clock/a//" if name == "task" else "nobody")
+        RENDERER.panel(
+            PANELS[name], build.a_look(build.a_fleet()), {"task": "nobody/clock/a//", "compare": "nobody,nowhere"}.get(name, "nobody")
+        )
 
 
 @pytest.mark.parametrize(
@@ -384,7 +387,7 @@ def test_a_step_touches_what_shows_steps() -> None:
 
 def test_every_event_that_changes_a_view_touches_its_panel() -> None:
     vm, run, _ = build.running()
-    before = build.a_state([vm, build.a_vm("waa-2")], [(run, (P, R))])
+    before = build.a_state([vm, build.a_vm("waa-2")], [(run, (P, R)), (build.a_run("waa-4"), (P,))])
     task = before.tasks[run.run_id][next(reversed(before.tasks[run.run_id]))]
     changes: list[tuple[EventType, Entity]] = [
         (EventType.VM_ADDED, build.a_vm("waa-9")),

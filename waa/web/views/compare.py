@@ -443,6 +443,6 @@ def _uncompared(task: Uncompared, ids: Sequence[str]) -> UncomparedLine:
 def _reasons(found: Comparison) -> tuple[tuple[str, tuple[tuple[str, int], ...]], ...]:
     told = []
     for place in range(len(found.runs)):
-        counts = Counter(reason.value for task in found.uncompared if (reason := task.reasons[place]) is not None)
-        told.append((LETTERS[place], tuple(counts.most_common())))
+        counts = Counter(task.reasons[place] for task in found.uncompared)
+        told.append((LETTERS[place], tuple((reason.value, counts[reason]) for reason in Absence if counts[reason])))
     return tuple(told)
