@@ -170,6 +170,9 @@ class PlayedVm:
     async def read_screenshot(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool) -> bytes | None:
         return self.pictures.pop(0) if self.pictures else None
 
+    async def read_screen_sums(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool, newest: int) -> tuple[str, ...]:
+        return ()
+
     async def read_task(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool, within: str = "") -> FolderFound | None:
         self.asked.append((f"{domain}/{task_id} of {within!r}", tuple(roots), inner))
         return self.folders.get(task_id)

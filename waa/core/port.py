@@ -111,6 +111,9 @@ class Watch(Protocol):
     async def read_screenshot(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool) -> bytes | None:
         """The newest screenshot of a task below the roots, a whole PNG; None where there is none. Raises LinkError."""
 
+    async def read_screen_sums(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool, newest: int) -> tuple[str, ...]:
+        """Checksums of the ``newest`` so many screenshots of a task, the newest first. Raises LinkError."""
+
     async def read_task(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool, within: str = "") -> FolderFound | None:
         """The newest folder of a task below the roots, preferably below one named ``within``; None where there is none.
         Raises LinkError."""

@@ -67,3 +67,16 @@ def place_of(tasks: Sequence[Task]) -> str:
 
 def _durations_s(tasks: Iterable[Task]) -> list[float]:
     return [task.ended_at - task.started_at for task in tasks if task.ended_at is not None and task.score is not None]
+
+
+def count_same(sums: Sequence[str]) -> int | None:
+    """How many of the newest pictures show the same, from their checksums, the newest first; None of nothing.
+
+    A picture belongs to them while it equals the one before or after it: the clock of the task bar may change in between.
+    """
+    if not sums:
+        return None
+    for index, own in enumerate(sums):
+        if own not in (*sums[max(0, index - 1) : index], *sums[index + 1 : index + 2]):
+            return max(1, index)
+    return len(sums)

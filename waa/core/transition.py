@@ -208,6 +208,8 @@ class _Draft:
         found = {incident.incident_id: incident for incident in seen.incidents}
         for incident in seen.incidents:
             known = self._state.incidents.get(incident.incident_id)
+            if known is not None and known.concern is not incident.concern:
+                continue  # it turned out to be something else meanwhile
             hit = dict.fromkeys((*(known.tasks if known is not None else ()), *incident.tasks))
             grown = replace(incident, tasks=tuple(hit))
             if grown != known:

@@ -19,6 +19,7 @@ from waa.probes import fetch, log_range, script, task_folder
 from waa.probes.follow import FollowedLog, MarkSplitter
 from waa.probes.frame import Frame, FrameDecoder
 from waa.probes.picture import Picture
+from waa.probes.screens import read_sums, sums_command
 from waa.probes.section import engine_failure
 
 SILENCE_S = 8.0
@@ -168,6 +169,16 @@ class HostWatch:
         )
         data = await self._read_newest(command, max_bytes=MAX_SCREENSHOT_BYTES + 1, inner=inner)
         return data if data is not None and is_whole_png(data) else None
+
+    async def read_screen_sums(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool, newest: int) -> tuple[str, ...]:
+        """Checksums of the ``newest`` so many screenshots of a task below the roots, the newest first. Raises LinkError."""
+        places = self._places(domain, task_id, roots, inner=inner)
+        if places is None:
+            return ()
+        command = sums_command(domain=domain, task_id=task_id, roots=places.folders, newest=newest, prefix=places.prefix)
+        result = await self._link.run(command, timeout_s=RESULT_TIMEOUT_S, max_bytes=16_384)
+        self._check_end(result, inner=inner)
+        return read_sums(result.stdout, newest=newest)
 
     async def read_task(self, *, domain: str, task_id: str, roots: Sequence[str], inner: bool, within: str = "") -> FolderFound | None:
         """The newest folder of a task below the roots with its listing, trajectory, result, thoughts; of several one below a folder

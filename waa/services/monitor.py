@@ -147,6 +147,12 @@ class Monitor:
             raise NotFound(f"There is no VM named {name!r}")
         return await prober.screenshot() if prober is not None else None
 
+    async def screen_sums(self, task: Task, *, newest: int) -> tuple[str, ...]:
+        """Checksums of the ``newest`` so many screenshots of a task, the newest first; none where its VM cannot be asked now."""
+        prober = self._probers.get(task.vm)
+        run = self._recorder.state.runs.get(task.run_id)
+        return await prober.screen_sums(run, task, newest=newest) if prober is not None and run is not None else ()
+
     async def task_record(self, run_id: RunId, domain: str, task_id: str) -> FolderFound | FolderLacking:
         """The folder that the benchmark keeps for a task of a run, asked of its VM now. Raises NotFound for an unknown run."""
         run = self._recorder.state.runs.get(run_id)
@@ -309,6 +315,17 @@ class _Prober:
                 if found is not None:
                     self._screenshot, self._screenshot_of = found, moment
             return self._screenshot
+
+    async def screen_sums(self, run: Run, task: Task, *, newest: int) -> tuple[str, ...]:
+        inner = run.log.kind is not LogKind.FILE
+        roots = result_roots(self.spec, run.arguments, inner=inner)
+        if self._watch is None or not roots:
+            return ()
+        try:
+            return await self._watch.read_screen_sums(domain=task.domain, task_id=task.task_id, roots=roots, inner=inner, newest=newest)
+        except LinkError as error:
+            log.debug("screenshots not compared vm=%s task=%s reason=%s", self.spec.name, task.key, error)
+            return ()
 
     async def task_record(self, run: Run, domain: str, task_id: str) -> FolderFound | FolderLacking:
         inner = run.log.kind is not LogKind.FILE

@@ -70,26 +70,20 @@ class Watchman:
         for item in attention_of(state, now=now, limits=self._limits, usual_s=self._usual_s):
             found[item.vm].append(item)
         for name, items in found.items():
-            vm = state.vms[name]
-            if items or vm.connection.connected:
+            vm = state.vms.get(name)
+            if vm is not None and (items or vm.connection.connected):
                 await self._tell(name, items, now)
-        still_open = {incident.incident_id for incident in state.incidents.values() if not incident.is_over}
-        self._missed_at = {key: at for key, at in self._missed_at.items() if key in still_open}
+        self._missed_at = {key: at for key, at in self._missed_at.items() if key in state.incidents and not state.incidents[key].is_over}
 
     async def _tell(self, vm: str, items: Sequence[Attention], now: float) -> None:
-        known = self._recorder.state.open_incidents(vm)
-        seen = [self._incident(item, known, now) for item in items]
-        seen += [
-            incident
-            for incident in known
-            if not any(incident.incident_id == other.incident_id for other in seen) and self._is_doubtful(incident, now)
-        ]
-        for incident in seen:
-            if any(incident.incident_id == other.incident_id for other in known):
-                continue
-            log.info("incident vm=%s concern=%s subject=%s", vm, incident.concern, incident.subject)
-        if _differs(seen, known):
-            await self._recorder.record(IncidentsSeen(vm=vm, at=now, incidents=tuple(seen)), wait=True)
+        known = {incident.incident_id: incident for incident in self._recorder.state.open_incidents(vm)}
+        seen = {incident.incident_id: incident for incident in (self._incident(item, list(known.values()), now) for item in items)}
+        for key, incident in seen.items():
+            if key not in known:
+                log.info("incident vm=%s concern=%s subject=%s", vm, incident.concern, incident.subject)
+        seen |= {key: incident for key, incident in known.items() if key not in seen and self._may_come_back(key, now)}
+        if seen != known:
+            await self._recorder.record(IncidentsSeen(vm=vm, at=now, incidents=tuple(seen.values())))
 
     def _incident(self, item: Attention, known: Sequence[Incident], now: float) -> Incident:
         """The incident of an item: the open one of the same cause, with what is new of it, or another."""
@@ -111,10 +105,9 @@ class Watchman:
             tasks=tuple(dict.fromkeys((*(before.tasks if before is not None else ()), *item.tasks))),
         )
 
-    def _is_doubtful(self, incident: Incident, now: float) -> bool:
-        """Whether it may come back at once: it is away for a moment only."""
-        first = self._missed_at.setdefault(incident.incident_id, now)
-        return now - first < GONE_AFTER_S
+    def _may_come_back(self, incident_id: str, now: float) -> bool:
+        """Whether it is away for a moment only."""
+        return now - self._missed_at.setdefault(incident_id, now) < GONE_AFTER_S
 
     def _hear(self, events: Sequence[Event]) -> None:
         if any(isinstance(event.entity, Vm | Run | Task) for event in events):
@@ -129,7 +122,3 @@ def _is_same(incident: Incident, item: Attention) -> bool:
 def _id(item: Attention, began_at: float) -> str:
     subject = f"-{crc32(item.subject.encode(errors='replace')):08x}" if item.subject else ""
     return f"{item.vm}-{item.concern}{subject}-{round(began_at * 1000)}"
-
-
-def _differs(seen: Sequence[Incident], known: Sequence[Incident]) -> bool:
-    return {incident.incident_id: incident for incident in seen} != {incident.incident_id: incident for incident in known}
