@@ -34,6 +34,7 @@ from waa.probes.host import HostWatch
 from waa.probes.local import LocalOpener
 from waa.probes.opener import Opener
 from waa.probes.ssh import SshOpener
+from waa.services.dwell import DwellTimes
 from waa.services.importer import Importer
 from waa.services.jobs import Jobs
 from waa.services.live_files import NAME as LIVE_FILES_NAME
@@ -42,8 +43,10 @@ from waa.services.monitor import Monitor
 from waa.services.picture import Pictures
 from waa.services.recorder import Recorder
 from waa.services.result_reader import ResultReader
+from waa.services.screens import ScreenCheck
 from waa.services.supervise import Supervisor
 from waa.services.task_record import TaskRecords
+from waa.services.watchman import Watchman
 from waa.store.pictures import PictureFolder
 from waa.store.sql import SqlStore
 from waa.store.thumbnail import shrink
@@ -53,6 +56,7 @@ from waa.web.feed import BenchmarkFeed
 from waa.web.job_feed import JobFeed
 from waa.web.panel_stream import PanelStreams
 from waa.web.render import Renderer
+from waa.web.replays import Replays
 from waa.web.stream_service import StreamLimits, StreamService
 from waa.web.terminal import LogLine, LogTails
 from waa.web.view import Look
@@ -179,6 +183,11 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         supervisor.start("prune", functools.partial(_prune, config, recorder, importer, clock))
 
         limits = _limits(config)
+        dwell_times = DwellTimes(recorder)
+        watchman = Watchman(recorder=recorder, limits=limits, clock=clock, usual_s=dwell_times.usual_s)
+        screens = ScreenCheck(recorder=recorder, reader=monitor, repeats=limits.loop_repeats, clock=clock)
+        for name, work in (("dwell times", dwell_times.run), ("watchman", watchman.run), ("screens", screens.run)):
+            supervisor.start(name, work)
         log_lines = LogLines(recorder, tails)
 
         def look() -> Look:
@@ -188,6 +197,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
                 seen_at=monitor.seen_at,
                 retry_at=monitor.retry_at,
                 limits=limits,
+                usual_s=dwell_times.usual_s,
                 interval_s=config.interval_s,
                 sse=config.sse,
                 version=__version__,
@@ -210,6 +220,8 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         stack.callback(job_feed.close)
         panels = PanelStreams(renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock, records=records)
         stack.callback(panels.close)
+        replays = Replays(renderer=renderer, streams=streams, look=look)
+        stack.callback(replays.close)
         deps = Deps(
             settings=WebSettings(
                 embed_origins=config.embed_origins,
@@ -224,6 +236,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
             monitor=monitor,
             streams=streams,
             panels=panels,
+            replays=replays,
             records=records,
             pictures=pictures,
             feed=feed,

@@ -17,10 +17,12 @@ from tornado.testing import bind_unused_port
 
 from tests.core.builders import FILE, T0, a_cursor, a_log_read, a_spec
 from tests.web.stream_house import Clock
+from waa.core.attention import Limits
 from waa.core.error import Failure, LinkError
 from waa.core.logs import fact as f
 from waa.core.logs.files import LiveProgress
 from waa.core.observation import AnyObservation, LinkOpened, LogSource, VmNamed
+from waa.core.outside import Outside
 from waa.core.port import Link, LinkOpener, Store
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import Reason
@@ -35,6 +37,7 @@ from waa.services.recorder import Recorder
 from waa.services.result_reader import ResultReader
 from waa.services.supervise import Supervisor
 from waa.services.task_record import FolderReader, TaskRecords
+from waa.services.watchman import Watchman
 from waa.store.memory import MemoryStore
 from waa.store.thumbnail import shrink
 from waa.web.app import MAX_REQUEST_BYTES, make_app
@@ -43,6 +46,7 @@ from waa.web.feed import BenchmarkFeed
 from waa.web.job_feed import JobFeed
 from waa.web.panel_stream import PanelStreams
 from waa.web.render import Renderer
+from waa.web.replays import Replays
 from waa.web.stream_service import StreamLimits, StreamService
 from waa.web.terminal import LogLine, LogTails
 from waa.web.view import Look
@@ -163,10 +167,12 @@ class House:
     monitor: Monitor
     streams: StreamService
     panels: PanelStreams
+    replays: Replays
     tails: LogTails
     clock: Clock
     stream_clock: Clock
     supervisor: Supervisor
+    watchman: Watchman
     progress: LiveProgress | None = None
     listeners: list[Listener] = field(default_factory=list)
 
@@ -227,7 +233,7 @@ class House:
         listener.headers = HTTPHeaders.parse(rest)
         return listener
 
-    async def record(self, *observations: AnyObservation) -> None:
+    async def record(self, *observations: AnyObservation | Outside) -> None:
         """Take observations in; they are stored and shown when this returns."""
         for observation in observations:
             await self.recorder.record(observation)
@@ -310,6 +316,8 @@ async def house(
         jobs.start()
         panels = PanelStreams(renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock, records=records)
         stack.callback(panels.close)
+        replays = Replays(renderer=renderer, streams=streams, look=look, clock=stream_clock)
+        stack.callback(replays.close)
         sock, port = bind_unused_port()
         built = House(
             port=port,
@@ -317,10 +325,12 @@ async def house(
             monitor=monitor,
             streams=streams,
             panels=panels,
+            replays=replays,
             tails=tails,
             clock=clock,
             stream_clock=stream_clock,
             supervisor=supervisor,
+            watchman=Watchman(recorder=recorder, limits=Limits(), clock=clock),
         )
         deps = Deps(
             settings=settings or WebSettings(upload_folder=str(folder / "uploads"), upload_limit_bytes=50_000_000),
@@ -329,6 +339,7 @@ async def house(
             monitor=monitor,
             streams=streams,
             panels=panels,
+            replays=replays,
             records=records,
             pictures=pictures,
             feed=feed,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from waa.core.attention import Limits
+from waa.core.dwell import UsualTime, unknown_time
 from waa.core.entity import Task
 from waa.core.state import State
 from waa.services.task_record import RecordSeen
@@ -25,10 +26,11 @@ class Look:
     """One look at everything, at ``now``. ``seen_at``: VM name -> its last sign of life, younger than ``Vm.seen_at``;
     ``retry_at``: when one that cannot be reached is tried next.
 
-    ``interval_s`` is the refresh interval of *Live Evaluation* without a stream; ``sse`` False: the operator switched
-    streaming off and pages only poll. ``csrf_token`` is for the forms of a page, never for panels: a panel is the same
-    bytes for everyone. ``log_lines``: VM name -> the end of its live log, oldest first. ``record_of`` gives what is known of
-    a task's result folder, and may begin to read it anew.
+    ``usual_s``: how long a VM usually stays in a phase of its set-up. ``interval_s`` is the refresh interval of
+    *Live Evaluation* without a stream; ``sse`` False: the operator switched streaming off and pages only poll. ``csrf_token``
+    is for the forms of a page, never for panels: a panel is the same bytes for everyone. ``log_lines``: VM name -> the end of its live log, oldest first. ``record_of`` gives what is known of
+    a task's result folder, and may begin to read it anew. ``rate``: how fast time passes on a clock that is not the world's (0:
+    it stands), None for the world's; ``base`` goes before the addresses of panels and streams.
     """
 
     state: State
@@ -36,12 +38,15 @@ class Look:
     seen_at: Mapping[str, float] = field(default_factory=dict)
     retry_at: Mapping[str, float] = field(default_factory=dict)
     limits: Limits = Limits()
+    usual_s: UsualTime = unknown_time
     interval_s: float = 5.0
     sse: bool = True
     csrf_token: str = ""
     version: str = ""
     log_lines: Mapping[str, Sequence[LogLine]] = field(default_factory=dict)
     record_of: Callable[[Task], RecordSeen] = _unread
+    rate: float | None = None
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
