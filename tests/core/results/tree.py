@@ -38,7 +38,7 @@ def truth(tree: str) -> dict[tuple[str, str], Mapping[str, Any]]:
 
 def on_disk(path: Path) -> FolderFound:
     """The folder as a machine would give it."""
-    names = [*path.glob("*"), *path.glob("screenshot/*")]
+    names = [*path.glob("*"), *path.glob("screenshot/*"), *path.glob("screenshots/*")]
     files = {str(file.relative_to(path)): file for file in sorted(names) if file.is_file()}
     return FolderFound(
         path=str(path),
@@ -48,6 +48,7 @@ def on_disk(path: Path) -> FolderFound:
         error=_bytes(files, "error.txt"),
         texts={name: file.read_bytes() for name, file in files.items() if name.startswith("plan_result")},
         heads={name: file.read_bytes()[:HEAD_BYTES] for name, file in files.items() if name.endswith(".png")},
+        documents={name: files[name].read_bytes() for name in ("task.json", "execution.json") if name in files},
     )
 
 

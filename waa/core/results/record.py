@@ -287,7 +287,7 @@ def _executed(folder: FolderFound) -> TaskRecord:
     seen = [_seen(folder, step.screenshot) if step.screenshot in listed else None for step in found.steps]
     error = _text(found.error)
     return TaskRecord(
-        steps=tuple(_executed_step(step, *pictures) for step, *pictures in zip(found.steps, seen, [*seen[1:], None], strict=True)),
+        steps=tuple(_executed_step(step, *pictures) for step, *pictures in zip(found.steps, seen, [*seen, None][1:], strict=True)),
         instruction=_text(found.instruction),
         score=found.score,
         has_result=found.has_result,

@@ -111,7 +111,7 @@ def matters(path: str) -> bool:
     Most files of a tree are others (accessibility trees, window pictures, recordings)."""
     parts = path.split("/")
     name = parts[-1]
-    if len(parts) > MAX_DEPTH or any(part.startswith(".") or part in _JUNK for part in parts):
+    if len(parts) > MAX_DEPTH or any(part[:1] in ("", ".") or part in _JUNK for part in parts):
         return False
     if name in _WANTED:
         return True
