@@ -10,12 +10,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
 from waa.core.entity import Imported, Run, RunId, Task
-from waa.core.error import Cancelled, Invalid, WaaError
-from waa.core.job import ImportKind, ImportResult, Job
+from waa.core.error import Cancelled, Invalid, Unavailable, WaaError
+from waa.core.job import ImportKind, ImportRequest, ImportResult, Job
 from waa.core.observation import LogKind, LogSource
 from waa.core.outside import RunImported, known_run, take_import
 from waa.core.results.record import read_record
@@ -25,11 +26,15 @@ from waa.core.status import RunStatus
 from waa.services.jobs import Progress
 from waa.services.recorder import Recorder
 from waa.services.result_reader import TreeReader
+from waa.services.supervise import backoff_s
 
 FETCHED_PERCENT = 80
 UNPACKED_PERCENT = 60
 MAX_SLUG = 60
 MAX_NOTES = 20
+MAX_WAIT_S = 30.0
+MAX_WAITS = 25
+"""A VM that cannot be reached is waited for, some ten minutes."""
 
 _NO_LOG = LogSource(kind=LogKind.FILE, path="")
 
@@ -42,13 +47,11 @@ class Extract(Protocol):
 
 
 class TreeFetcher(Protocol):
-    """Gets result trees from VMs; see ``Monitor``. Raises NotFound, Unavailable, LinkError, Invalid."""
-
-    async def list_results(self, vm: str, path: str, *, inner: bool) -> Sequence[FileListed]: ...
+    """Gets result trees from VMs, but for what is here already; see ``Monitor``. Raises NotFound, Unavailable, Invalid."""
 
     async def fetch_results(
-        self, vm: str, path: str, files: Sequence[FileListed], *, inner: bool, into: Path, on_progress: Callable[[int, int], None]
-    ) -> None: ...
+        self, name: str, path: str, *, inner: bool, into: str, on_progress: Callable[[float, str], None]
+    ) -> Sequence[FileListed]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ class Importer:
         """Remove kept files that no run and no unfinished job refers to. Blocks."""
         jobs = {job.job_id for job in self._recorder.state.jobs.values() if not job.is_over}
         for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-            if folder.name.partition(".")[0] not in jobs and not self._is_used(folder):
+            if folder.name.lstrip(".").partition(".")[0] not in jobs and not self._is_used(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
     # --- the files ---
@@ -116,16 +119,7 @@ class Importer:
         into = self._folder / job.job_id
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if request.kind is ImportKind.VM:
-            progress.tell(0, f"Listing {request.source}")
-            files = await self._fetcher.list_results(request.vm, request.path, inner=request.inner)
-            await self._fetcher.fetch_results(
-                request.vm,
-                request.path,
-                files,
-                inner=request.inner,
-                into=into,
-                on_progress=lambda done, total: progress.tell(FETCHED_PERCENT * done / max(total, 1), _fetching(done, total)),
-            )
+            await self._fetch(request, into, progress)
             return str(into), FETCHED_PERCENT
         if not into.exists():
             await asyncio.to_thread(
@@ -136,6 +130,25 @@ class Importer:
                 is_cancelled=lambda: progress.must_stop,
             )
         return str(into), UNPACKED_PERCENT
+
+    async def _fetch(self, request: ImportRequest, into: Path, progress: Progress) -> None:
+        """From a VM, which may come and go meanwhile."""
+        for failures in count():
+            try:
+                await self._fetcher.fetch_results(
+                    request.vm,
+                    request.path,
+                    inner=request.inner,
+                    into=str(into),
+                    on_progress=lambda share, detail: progress.tell(FETCHED_PERCENT * share, detail),
+                )
+            except Unavailable as error:
+                if failures == MAX_WAITS:
+                    raise
+                progress.tell(progress.percent, f"Waiting: {error}")
+                await asyncio.sleep(backoff_s(failures + 1, min_s=1.0, max_s=MAX_WAIT_S, spread=0.0))
+            else:
+                return
 
     def _read_all(self, root: str, job: Job, progress: Progress, begun: float) -> list[_Found]:
         """Blocks."""
@@ -267,10 +280,6 @@ def _notes(found: _Found) -> list[str]:
     missing = len(found.place.tasks) - len(found.results)
     notes = [f"{cut} tasks have longer records than are read"] if cut else []
     return [*notes, f"{missing} task folders could not be read"] if missing else notes
-
-
-def _fetching(done: int, total: int) -> str:
-    return f"Fetching, {done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
 
 
 def _slug(text: str) -> str:
