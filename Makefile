@@ -42,6 +42,7 @@ lock: $(VENV)/.test ## write the lock files anew from pyproject.toml
 bench: $(VENV)/.test system ## run the benchmarks (several minutes)
 	$(BIN)/python bench/fanout.py
 	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/imports.py
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build
