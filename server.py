@@ -46,6 +46,7 @@ from waa.services.result_reader import ResultReader
 from waa.services.screens import ScreenCheck
 from waa.services.supervise import Supervisor
 from waa.services.task_record import TaskRecords
+from waa.services.task_text import TaskTexts
 from waa.services.watchman import Watchman
 from waa.store.pictures import PictureFolder
 from waa.store.sql import SqlStore
@@ -167,6 +168,8 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         reader = ResultReader(state=state, monitor=monitor, local=results)
         records = TaskRecords(reader=reader, state=state, pictures=pictures, clock=clock)
         stack.push_async_callback(records.close)
+        texts = TaskTexts(reader=reader, clock=clock)
+        stack.push_async_callback(texts.close)
         demo = Demo(config, recorder, monitor, supervisor)
         stack.push_async_callback(demo.close)
         stack.push_async_callback(monitor.close)
@@ -230,6 +233,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
                 import_roots=config.import_roots,
                 upload_folder=str(config.data / "uploads"),
                 upload_limit_bytes=int(config.upload_limit_mb * MEGABYTE),
+                threshold=config.threshold,
             ),
             recorder=recorder,
             hub=recorder.hub,
@@ -239,6 +243,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
             replays=replays,
             records=records,
             pictures=pictures,
+            texts=texts,
             feed=feed,
             jobs=jobs,
             job_feed=job_feed,

@@ -37,6 +37,7 @@ from waa.services.recorder import Recorder
 from waa.services.result_reader import ResultReader
 from waa.services.supervise import Supervisor
 from waa.services.task_record import FolderReader, TaskRecords
+from waa.services.task_text import TaskTexts, TextReader
 from waa.services.watchman import Watchman
 from waa.store.memory import MemoryStore
 from waa.store.thumbnail import shrink
@@ -263,6 +264,7 @@ async def house(
     limits: StreamLimits | None = None,
     opener: LinkOpener | None = None,
     reader: FolderReader | None = None,
+    texts: TextReader | None = None,
     sse: bool = True,
 ) -> AsyncIterator[House]:
     """The application on a free port with its own clocks; all of it is closed in the end, the store by its recorder."""
@@ -289,6 +291,8 @@ async def house(
         local = ResultReader(state=state, monitor=monitor, local=results)
         records = TaskRecords(reader=reader or local, state=state, pictures=pictures, clock=clock)
         stack.push_async_callback(records.close)
+        task_texts = TaskTexts(reader=texts or local, clock=clock)
+        stack.push_async_callback(task_texts.close)
         streams = StreamService(limits, clock=stream_clock, tick_s=0.01, chance=lambda: 0.5)
 
         def look() -> Look:
@@ -333,7 +337,7 @@ async def house(
             watchman=Watchman(recorder=recorder, limits=Limits(), clock=clock),
         )
         deps = Deps(
-            settings=settings or WebSettings(upload_folder=str(folder / "uploads"), upload_limit_bytes=50_000_000),
+            settings=settings or WebSettings(upload_folder=str(folder / "uploads"), upload_limit_bytes=50_000_000, threshold=threshold),
             recorder=recorder,
             hub=recorder.hub,
             monitor=monitor,
@@ -342,6 +346,7 @@ async def house(
             replays=replays,
             records=records,
             pictures=pictures,
+            texts=task_texts,
             feed=feed,
             jobs=jobs,
             job_feed=job_feed,

@@ -17,6 +17,9 @@ MAX_SEARCHED_BYTES = 64 * 1024 * 1024
 MAX_ZONE_S = 15 * 3600
 """The engine knows when it was told a line, in UTC; the stamp in the line may be of any zone."""
 
+MAX_UNTIL_AT = 4e9
+"""Later than that is not told to the engine: the span is open."""
+
 _DIGIT = "[0-9]"
 _STAMP = f"{'-'.join((_DIGIT * 4, _DIGIT * 2, _DIGIT * 2))} {':'.join([_DIGIT * 2] * 3)},{_DIGIT * 3}"
 _PICK = (
@@ -43,7 +46,7 @@ _IN_FILE = _COMMON + (
 )
 
 _IN_CONTAINER_LOG = _COMMON + (
-    '"$1" container inspect "$2" >/dev/null || exit; printf =; "$1" logs --since "$3" --until "$4" "$2" 2>&1 </dev/null | pick'
+    '"$1" container inspect "$2" >/dev/null || exit; printf =; "$1" logs --since "$3" ${4:+--until "$4"} "$2" 2>&1 </dev/null | pick'
 )
 
 
@@ -56,7 +59,7 @@ def file_command(*, path: str, from_at: float, until_at: float, max_bytes: int, 
 
 def container_command(*, engine: str, container: str, from_at: float, until_at: float, max_bytes: int) -> str:
     """The same of a container's own log."""
-    since, until = f"{from_at - MAX_ZONE_S:.3f}", f"{until_at + MAX_ZONE_S:.3f}"
+    since, until = f"{from_at - MAX_ZONE_S:.3f}", f"{until_at + MAX_ZONE_S:.3f}" if until_at < MAX_UNTIL_AT else ""
     return "exec " + shlex.join([*_words(_IN_CONTAINER_LOG, from_at, until_at, max_bytes), engine, container, since, until])
 
 

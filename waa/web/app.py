@@ -6,7 +6,7 @@ from typing import Any
 
 from tornado.web import Application, HTTPError, StaticFileHandler
 
-from waa.web import api, compare, health, jobs, pages, stream
+from waa.web import api, compare, health, incidents, jobs, pages, replay, runs, stream, task_text
 from waa.web.base import BaseHandler, NotFoundHandler
 from waa.web.deps import Deps
 
@@ -14,6 +14,7 @@ NAME = r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})"
 RUN_ID = r"([A-Za-z0-9][A-Za-z0-9._-]{0,120})"
 
 JOB_ID = r"([0-9a-f]{16})"
+TOKEN = r"([A-Za-z0-9_-]{24})"
 
 TASK = rf"/runs/{RUN_ID}/tasks/([^/]+)/([^/]+)"
 ATTEMPT = r"([1-9][0-9]{0,5})"
@@ -26,13 +27,21 @@ ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (rf"/vms/{NAME}/remove", pages.VmRemoveHandler),
     (rf"/vms/{NAME}/retry", pages.VmRetryHandler),
     (rf"/vms/{NAME}/screenshot", pages.ScreenshotHandler),
-    (r"/runs", pages.RunListPageHandler),
-    (rf"/runs/{RUN_ID}", pages.RunPageHandler),
+    (r"/runs", runs.RunListPageHandler),
+    (rf"/runs/{RUN_ID}", runs.RunPageHandler),
+    (rf"/runs/{RUN_ID}/threshold", runs.ThresholdFormHandler),
+    (rf"/runs/{RUN_ID}/replay", replay.ReplayPageHandler),
+    (rf"/replay/{TOKEN}", replay.ReplayHandler),
+    (rf"/replay/{TOKEN}/stream", replay.ReplayStreamHandler),
+    (rf"/replay/{TOKEN}/fragments/([a-z-]{{1,40}})", replay.ReplayFragmentHandler),
     (r"/compare", compare.CompareHandler),
     (r"/compare/task", compare.CompareTaskHandler),
     (TASK, pages.TaskPageHandler),
     (rf"{TASK}/{ATTEMPT}", pages.TaskPageHandler),
     (rf"{TASK}/{ATTEMPT}/files/(.+)", pages.TaskFileHandler),
+    (rf"{TASK}/{ATTEMPT}/log", task_text.TaskLogHandler),
+    (rf"{TASK}/spec", task_text.TaskSpecificationHandler),
+    (rf"/runs/{RUN_ID}/rerun\.json", incidents.RerunHandler),
     (r"/fragments/([a-z-]{1,40})", pages.FragmentHandler),
     (r"/embed/([a-z-]{1,40})", pages.EmbedHandler),
     (r"/stream", stream.PanelStreamHandler),
@@ -41,10 +50,14 @@ ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (r"/api/benchmark-live", api.BenchmarkLiveHandler),
     (r"/api/benchmark-progress", api.BenchmarkProgressHandler),
     (r"/api/current-run", api.CurrentRunHandler),
-    (r"/api/runs", api.RunListHandler),
+    (r"/api/runs", runs.RunListHandler),
+    (rf"/api/runs/{RUN_ID}", runs.RunHandler),
+    (rf"/api/runs/{RUN_ID}/threshold", runs.ThresholdHandler),
     (rf"/api{TASK}", api.TaskHandler),
     (rf"/api{TASK}/{ATTEMPT}", api.TaskHandler),
+    (rf"/api{TASK}/spec", task_text.TaskSpecificationApiHandler),
     (r"/api/compare", compare.CompareApiHandler),
+    (r"/api/incidents", incidents.IncidentListHandler),
     (r"/api/azure-jobs", api.AzureJobsHandler),
     (r"/api/azure-job-logs", api.AzureJobLogsHandler),
     (r"/api/traces/import", jobs.ImportHandler),

@@ -11,10 +11,12 @@ from waa.services.monitor import Monitor
 from waa.services.picture import Pictures
 from waa.services.recorder import Recorder
 from waa.services.task_record import TaskRecords
+from waa.services.task_text import TaskTexts
 from waa.web.feed import BenchmarkFeed
 from waa.web.job_feed import JobFeed
 from waa.web.panel_stream import PanelStreams
 from waa.web.render import Renderer
+from waa.web.replays import Replays
 from waa.web.stream_service import StreamService
 from waa.web.view import Look
 
@@ -24,7 +26,8 @@ LOCAL_NAME = "localhost"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSettings:
     """The operator's decisions that concern the web. ``is_local``: it listens on loopback only. Uploaded archives of up
-    to ``upload_limit_bytes`` wait in ``upload_folder``; folders below ``import_roots`` may be imported."""
+    to ``upload_limit_bytes`` wait in ``upload_folder``; folders below ``import_roots`` may be imported.
+    ``threshold``: from this score on a task passes, unless its run has one of its own."""
 
     embed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
@@ -32,6 +35,7 @@ class WebSettings:
     import_roots: tuple[str, ...] = ()
     upload_folder: str = ""
     upload_limit_bytes: int = 0
+    threshold: float = 1.0
 
     def allows_host(self, name: str) -> bool:
         """Whether a Host header (lower case, no port) names this server: an address, which no foreign page can make point
@@ -52,8 +56,10 @@ class Deps:
     monitor: Monitor
     streams: StreamService
     panels: PanelStreams
+    replays: Replays
     records: TaskRecords
     pictures: Pictures
+    texts: TaskTexts
     feed: BenchmarkFeed
     jobs: Jobs
     job_feed: JobFeed

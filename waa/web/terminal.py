@@ -134,6 +134,12 @@ class LogTails:
         return [log_key for name, log_key in self._tails if name == vm]
 
 
+def rendered(data: bytes) -> tuple[Markup, ...]:
+    """The lines of a piece of a log, as HTML."""
+    rows = data.decode("utf-8", "replace").rstrip("\n").split("\n") if data.strip() else []
+    return tuple(_html(_folded(row)[: MAX_LINE_CHARS * 8]) for row in rows)
+
+
 def _utf8() -> codecs.IncrementalDecoder:
     return codecs.getincrementaldecoder("utf-8")(errors="replace")
 

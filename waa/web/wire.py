@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from waa.core.entity import Run, Task, Trouble, Vm
+from waa.core.incident import Incident
 from waa.core.results.record import Picture, StepRecord
 from waa.core.spec import Transport
 from waa.core.state import Progress, State, current_run
 from waa.core.status import RunStatus, TaskStatus
 from waa.services.task_record import RecordSeen
+from waa.services.task_text import Seen, SpecificationSeen
 from waa.web.views.background import background_tasks
+from waa.web.views.run import task_url
 from waa.web.views.task import labels_of, picture_url
 
 PROVIDER = "waa-live"
@@ -138,6 +141,23 @@ def error_payload(trouble: Trouble) -> dict[str, str]:
     return {"message": trouble.failure.message, "vm": trouble.vm, "reason": trouble.failure.reason.value}
 
 
+def incident_payload(incident: Incident) -> dict[str, object]:
+    """Something that went wrong; ``ended_at`` is null while it goes on. ``tasks`` are keys of tasks of the run: domain, id, attempt."""
+    return {
+        "incident_id": incident.incident_id,
+        "vm": incident.vm,
+        "run_id": incident.run_id,
+        "concern": incident.concern.value,
+        "severity": incident.severity.value,
+        "title": incident.title,
+        "detail": incident.detail or None,
+        "remedy": incident.remedy or None,
+        "began_at": incident.began_at,
+        "ended_at": incident.ended_at,
+        "tasks": list(incident.tasks),
+    }
+
+
 def newest_open(state: State, run: Run) -> Task | None:
     """The running task that began last."""
     return max(state.open_tasks(run.run_id), key=lambda task: (task.started_at, task.index), default=None)
@@ -160,7 +180,9 @@ def run_payload(state: State, run: Run, *, with_tasks: bool = False) -> dict[str
     progress = state.progress[run.run_id]
     payload: dict[str, object] = {
         "run_id": run.run_id,
+        "label": run.label or None,
         "vm": run.vm,
+        "imported": {"kind": run.imported.kind.value, "source": run.imported.source, "at": run.imported.at} if run.imported else None,
         "status": run.status.value,
         "dialect": run.dialect.value,
         "log": run.log.key,
@@ -198,6 +220,7 @@ def task_detail_payload(run: Run, task: Task, seen: RecordSeen) -> dict[str, obj
     lacking = seen.lacking
     return {
         **full_task_payload(task),
+        "specification": f"/api{task_url(task.run_id, task.domain, task.task_id)}/spec",
         "threshold": run.threshold,
         "exact_score": record.score if record is not None else None,
         "traceback": (record.traceback or None) if record is not None else None,
@@ -232,7 +255,26 @@ def _picture_payload(task: Task, picture: Picture | None) -> dict[str, object] |
     if picture is None:
         return None
     width, height = picture.size or (None, None)
-    return {"name": picture.name, "url": picture_url(task, picture.name), "width": width, "height": height}
+    url = picture_url(task, picture.name)
+    return {"name": picture.name, "url": url, "thumbnail": f"{url}?width={THUMBNAIL_WIDTH}", "width": width, "height": height}
+
+
+def specification_payload(run: Run, domain: str, task_id: str, seen: Seen[SpecificationSeen]) -> dict[str, object]:
+    """A task's own file; ``document`` and what is read from it are null where it was not found, ``lacking`` says why."""
+    value, failure = seen.value, seen.failure
+    found = value.specification if value is not None else None
+    return {
+        "run_id": run.run_id,
+        "domain": domain,
+        "task_id": task_id,
+        "path": value.path or None if value is not None else None,
+        "searched": value.searched if value is not None else (),
+        "read_at": seen.read_at,
+        "lacking": {"reason": failure.reason.value, "message": failure.message, "remedy": failure.remedy} if failure is not None else None,
+        "setup": [{"type": step.kind, "detail": step.detail} for step in found.steps] if found is not None else None,
+        "evaluator": {"functions": found.functions, "result": found.asked, "expected": found.expected} if found is not None else None,
+        "document": found.document if found is not None else None,
+    }
 
 
 def counts_payload(progress: Progress, total: int | None) -> dict[str, object]:
@@ -333,6 +375,8 @@ def background_rows(state: State, now: float) -> list[BackgroundRow]:
     ]
 
 
+THUMBNAIL_WIDTH = 320
+"""Of the thumbnails that steps name; ``?width=`` takes others."""
 FILE_WORDS: Mapping[RunStatus, str] = {
     RunStatus.RUNNING: "running",
     RunStatus.FINISHED: "complete",

@@ -191,7 +191,7 @@ def task_detail(look: Look, about: str | None) -> TaskDetail:
     seen = look.record_of(task) if task is not None else RecordSeen()
     record = seen.record
     recorded = record.steps if record is not None else ()
-    place, wanted = _place(recorded, subject.step)
+    place, wanted = place_of(recorded, subject.step)
     lines = _lines(recorded, place, subject)
     first = max(0, min(place - MAX_LISTED // 2, len(lines) - MAX_LISTED))
     last = first + MAX_LISTED
@@ -277,7 +277,7 @@ def _lines(steps: Sequence[StepRecord], place: int, subject: TaskSubject) -> lis
     ]
 
 
-def _place(steps: Sequence[StepRecord], wanted: str | None) -> tuple[int, str]:
+def place_of(steps: Sequence[StepRecord], wanted: str | None) -> tuple[int, str]:
     """Which step is shown, and the label asked for where there is none such. ``3`` is the first action of step 3."""
     last = max(0, len(steps) - 1)
     if wanted is None or not steps:
