@@ -5,14 +5,16 @@
   const MAX_MISSES = 5, MAX_DELAY_MS = 30_000, MAX_KNOCK_MS = 300_000, STEADY_MS = 5_000;
   const SILENT_MS = 25_000, FIRST_WORD_MS = 10_000, GRACE_MS = 20_000, BANNER_MS = 10_000;
   const byId = (id) => document.getElementById(id), each = (selector, visit) => document.querySelectorAll(selector).forEach(visit);
-  const live = byId("live"), badge = byId("sse-connection-indicator"), retry = byId("retry-live"), ask = byId("notify-button");
+  const live = byId("live"), address = byId("address"), badge = byId("sse-connection-indicator"), retry = byId("retry-live"), ask = byId("notify-button");
   const canStream = Boolean(live && window.EventSource && window.ReadableStream && document.body.dataset.sse !== "off");
 
   // --- Times. The server prints exact ones; ages count on its clock, which the heartbeats tell.
   const seen = new Map(), fresh = new Map(), dueAt = new Map();
   const loaded = performance.timeOrigin + (performance.getEntriesByType("navigation")[0]?.responseStart || performance.now());
-  let skew = document.body.dataset.now ? document.body.dataset.now * 1000 - loaded : 0;
-  const now = () => Date.now() + skew;
+  const isReplay = "rate" in document.body.dataset;  // time passes at a rate of its own, and nothing is news
+  let toldAt = loaded, told = document.body.dataset.now ? document.body.dataset.now * 1000 : loaded, rate = isReplay ? Number(document.body.dataset.rate) : 1;
+  const now = () => told + (Date.now() - toldAt) * rate;
+  const keepTime = (beat) => { told = beat.now * 1000; toldAt = Date.now(); rate = beat.rate ?? 1; };
   const today = new Intl.DateTimeFormat([], { hour: "numeric", minute: "2-digit" });
   const otherDay = new Intl.DateTimeFormat([], { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
   const clock = (at) => (new Date(at).toDateString() === new Date(now()).toDateString() ? today : otherDay).format(at);
@@ -70,6 +72,7 @@
   // --- The stream. States: disconnected, connecting, connected, reconnecting, error.
   let state = "disconnected", link = null, openedAt = 0, heardAt = 0, liveAt = 0, downAt = Date.now(), attempt = 0, misses = 0, lastId = "", timer = 0, bannerTimer = 0;
   let polling = false, pollsWork = true, barred = false, bidden = false, queued = false, release = null;
+  let asked = "", moved = false;
 
   function show(next = state) {
     if (state === "connected" && next !== "connected") downAt = Date.now();
@@ -79,7 +82,7 @@
     badge.className = `connection-indicator ${kind}`;
     badge.title = `SSE: ${state}`;
     const waiting = liveAt || misses ? "Reconnecting..." : "Connecting...";
-    write(badge, { connected: "Live", disconnected: waiting, polling: "Polling", closed: "Offline" }[kind]);
+    write(badge, { connected: isReplay ? "Replay" : "Live", disconnected: waiting, polling: "Polling", closed: "Offline" }[kind]);
     retry.hidden = !(polling && canStream);
     if (ask) ask.hidden = !(canStream && navigator.locks && window.Notification?.permission === "default");
   }
@@ -88,7 +91,7 @@
     clearTimeout(timer);
     if (!canStream || link || openedAt || (document.hidden && !release)) return;
     openedAt = Date.now();
-    show(state === "error" ? state : liveAt || misses ? "reconnecting" : "connecting");
+    if (state !== "connected") show(state === "error" ? state : liveAt || misses ? "reconnecting" : "connecting");
     htmx.trigger(live, "live:connect");
   }
 
@@ -98,6 +101,13 @@
     clearTimeout(timer);
     openedAt = 0;
     old?.abortController.abort();
+  }
+
+  // A filter or a sorted column swaps its panel without loading the page: the address bar says so, and the stream moves along.
+  function move() {
+    if (address.dataset.place && address.dataset.place !== location.pathname + location.search) history.replaceState(null, "", address.dataset.place + location.hash);
+    moved = Boolean(link) && asked !== address.dataset.stream;
+    if (moved) link.abortController.abort();
   }
 
   function fail(leastMs = 0) {
@@ -115,7 +125,7 @@
 
   // While one tab of a browser holds the lock it keeps its stream when hidden, and it alone notifies.
   function lead() {
-    if (queued || release || !navigator.locks || window.Notification?.permission !== "granted") return;
+    if (isReplay || queued || release || !navigator.locks || window.Notification?.permission !== "granted") return;
     queued = true;
     navigator.locks.request("waa-live-notify", () => new Promise((done) => {
       queued = false;
@@ -161,8 +171,11 @@
     const onJson = (name, handle) => on(name, (detail) => {
       try { handle(JSON.parse(detail.data)); } catch (error) { console.warn(`stream: ${name}`, error); }
     });
-    on("htmx:config:request", ({ ctx }) => { if (lastId) ctx.request.headers["Last-Event-ID"] = lastId; });
-    on("htmx:sse:before:connection", ({ connection }) => { link = connection; openedAt = 0; heardAt = Date.now(); });
+    on("htmx:config:request", ({ ctx }) => {
+      ctx.request.action = asked = address.dataset.stream;
+      if (lastId) ctx.request.headers["Last-Event-ID"] = lastId;
+    });
+    on("htmx:sse:before:connection", ({ connection }) => { link = connection; openedAt = 0; heardAt = Date.now(); move(); });
     on("htmx:sse:before:message", ({ connection, message }) => {
       heardAt = Date.now();
       lastId = message.id || lastId;
@@ -175,7 +188,8 @@
     on("htmx:sse:close", ({ connection }) => {
       if (connection !== link) return;
       link = null;
-      if (!bidden) fail(Math.min(Number(connection.config.reconnectDelay) || 0, MAX_KNOCK_MS));
+      if (moved) timer = setTimeout(connect);  // its element is free when this event is over
+      else if (!bidden) fail(Math.min(Number(connection.config.reconnectDelay) || 0, MAX_KNOCK_MS));
     });
     on("htmx:finally:request", ({ ctx }) => {
       if (link || !openedAt) return;
@@ -185,7 +199,7 @@
     on("busy", startPolling);
     on("bye", () => { bidden = true; show("disconnected"); startPolling(); });
     onJson("hb", (beat) => {
-      skew = beat.now * 1000 - Date.now();
+      keepTime(beat);
       for (const [vm, at] of Object.entries(beat.seen || {})) seen.set(vm, at * 1000);
       each("[data-poll]", (panel) => fresh.set(panel.id, beat.now * 1000));
       tellTimes();
@@ -227,6 +241,8 @@
     document.querySelector(`.step-nav a[rel="${rel}"]`)?.click();
   });
 
+  document.addEventListener("replay:time", ({ detail }) => { keepTime(detail); tellTimes(); });
+
   document.addEventListener("scroll", ({ target: box }) => {
     if (box.dataset?.follow === undefined) return;
     scrolledUp[box.scrollHeight - box.scrollTop - box.clientHeight < 24 ? "delete" : "add"](box);
@@ -244,6 +260,7 @@
       if (pollsWork) fresh.set(target.id, now());
       show();
     });
+    if (address?.dataset.place) new MutationObserver(move).observe(address, { attributes: true });
     if (canStream) { listen(); connect(); } else if (document.querySelector("[data-poll]")) startPolling();
   });
 })();

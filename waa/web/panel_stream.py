@@ -14,6 +14,7 @@ from waa.core.codec import encode
 from waa.core.entity import Task, Trouble
 from waa.core.error import Invalid, NotFound
 from waa.core.event import Event, EventType
+from waa.core.incident import Incident, Severity
 from waa.core.status import TaskStatus
 from waa.hub.hub import Hub
 from waa.services.task_record import TaskKey, TaskRecords
@@ -73,7 +74,9 @@ class PanelStreams:
         tails: LogTails,
         clock: Callable[[], float],
         records: TaskRecords | None = None,
+        notifies: bool = True,
     ) -> None:
+        """``notifies`` False: results and errors are shown by their panels alone."""
         self._renderer = renderer
         self._look = look
         self._hub = hub
@@ -91,6 +94,7 @@ class PanelStreams:
         self._next_panels_s = 0.0
         self._next_logs_s = 0.0
         self._records = records
+        self._notifies = notifies
         self._stop = hub.listen(self._hear)
         tails.on_change = self._hear_log
         if records is not None:
@@ -156,7 +160,23 @@ class PanelStreams:
     def heartbeat(self) -> bytes:
         """A beat that also carries the age of every VM, so that no panel is rendered for a mere sign of life."""
         look = self._look()
-        return sse.encode(encode({"now": look.now, "seen": dict(look.seen_at)}), event="hb")
+        rate = {"rate": look.rate} if look.rate is not None else {}
+        return sse.encode(encode({"now": look.now, "seen": dict(look.seen_at), **rate}), event="hb")
+
+    def publish(self, message: bytes) -> None:
+        """Send a complete message to every page."""
+        for fanout in self._groups.values():
+            fanout.publish(message)
+
+    @property
+    def watchers(self) -> int:
+        """Open streams."""
+        return sum(len(fanout) for fanout in self._groups.values())
+
+    def finish(self) -> None:
+        """End all streams, once what was published is sent."""
+        for fanout in self._groups.values():
+            fanout.finish()
 
     def close(self) -> None:
         """Hear nothing more."""
@@ -175,7 +195,7 @@ class PanelStreams:
             panel = PANELS[subject[0]]
             if any(panel.is_touched(event, subject[1]) for event in events):
                 self._soil(subject)
-        for event in events:
+        for event in events if self._notifies else ():
             self._tell(event)
 
     def _hear_log(self, vm: str, _log_key: str, first: int | None) -> None:
@@ -212,9 +232,10 @@ class PanelStreams:
                 message = sse.encode(encode(_notice(event.entity)), event="notify")
             case Trouble():
                 message = sse.encode(encode(wire.error_payload(event.entity)), event="error")
+            case Incident() if _is_alarm(event.entity, event):
+                message = sse.encode(encode(_alarm(event.entity)), event="notify")
         if message is not None:
-            for fanout in self._groups.values():
-                fanout.publish(message)
+            self.publish(message)
 
     def _flush_panels(self) -> None:
         self._panel_timer = None
@@ -335,3 +356,14 @@ def _notice(task: Task) -> dict[str, str]:
     word = {TaskStatus.PASSED: "passed", TaskStatus.FAILED: "failed"}.get(task.status, wire.STATUS_WORDS[task.status])
     score = f"Score: {task.score:.2f}" if task.score is not None else task.error[:120] or "No score"
     return {"title": f"Task {word}: {task.task_id}", "body": score, "tag": f"{task.run_id}/{task.key}"}
+
+
+def _is_alarm(incident: Incident, event: Event) -> bool:
+    """Whether it is critical, and was not before."""
+    is_news = event.type is EventType.INCIDENT_OPENED or event.previous is not None
+    return is_news and incident.severity is Severity.CRITICAL and not incident.is_over
+
+
+def _alarm(incident: Incident) -> dict[str, str]:
+    """The text of a browser notification about a VM."""
+    return {"title": f"{incident.vm}: {incident.title}", "body": incident.detail[:200], "tag": incident.incident_id}

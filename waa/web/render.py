@@ -70,7 +70,7 @@ class Renderer:
 
     def _panel(self, panel: Panel, view: View, look: Look, subject: str | None) -> str:
         template = self._environment.get_template(panel.template)
-        return template.render(view=view, now=look.now, panel=panel, url=panel.url(subject), period_s=panel.period_s(look))
+        return template.render(view=view, now=look.now, panel=panel, url=look.base + panel.url(subject), period_s=panel.period_s(look))
 
 
 def stream_url(panels: Sequence[str], about: Mapping[str, str | None]) -> str:

@@ -1,0 +1,94 @@
+"""The page that plays a run again, and what it is told of where it is."""
+
+from dataclasses import dataclass
+
+from waa.core.timeline import Mark, Source, Timeline, marks_of
+from waa.services.replay import Replay
+from waa.web.views.run import BADGES
+
+SPEEDS = (1, 5, 10, 30, 60, 120, 300, 600, 1000)
+PANELS = ("run",)
+"""Those of the page of a run."""
+WIDTH = 1000.0
+"""Of the drawn time line, in its own units."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Something on the time line: ``x`` of WIDTH, ``at_s`` into the run."""
+
+    x: float
+    at_s: float
+    tone: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayPage:
+    """``at_end``: it was opened at the end of the run. ``status`` is where it is, as the page's script gets it."""
+
+    run_id: str
+    name: str
+    vm: str
+    is_demo: bool
+    token: str
+    at_end: bool
+    speeds: tuple[float, ...]
+    ticks: tuple[Tick, ...]
+    panels: tuple[str, ...]
+    status: dict[str, object]
+
+
+def replay_page(replay: Replay, token: str, *, at_end: bool, is_reading: bool) -> ReplayPage:
+    """The page of one replay."""
+    line = replay.timeline
+    return ReplayPage(
+        run_id=line.run.run_id,
+        name=line.run.name,
+        vm=line.run.vm,
+        is_demo=line.vm.is_played,
+        token=token,
+        at_end=at_end,
+        speeds=tuple(sorted({*map(float, SPEEDS), replay.speed})),
+        ticks=tuple(_tick(mark, line) for mark in marks_of(line)),
+        panels=PANELS,
+        status=replay_status(replay, is_reading=is_reading),
+    )
+
+
+def replay_status(replay: Replay, *, is_reading: bool) -> dict[str, object]:
+    """Where a replay is: ``at`` and ``duration`` in seconds, ``now`` is its own time, ``rate`` how fast that passes, ``source`` says
+    what it rests on."""
+    line = replay.timeline
+    return {
+        "at": replay.at_s,
+        "duration": line.duration_s,
+        "now": replay.moment,
+        "rate": replay.rate,
+        "speed": replay.speed,
+        "playing": replay.is_playing,
+        "skip_idle": replay.skips_idle,
+        "source": source_words(line, is_reading=is_reading),
+    }
+
+
+def source_words(line: Timeline, *, is_reading: bool) -> str:
+    """What a time line rests on."""
+    if line.source is Source.RECORDED:
+        return "As recorded."
+    if is_reading:
+        return "Rebuilt from results; the steps between are being read."
+    if not line.stepless:
+        return "Rebuilt from results, with the steps that were recorded."
+    tasks = len({change.topic for change in line.changes if "/tasks/" in change.topic})
+    if line.stepless < tasks:
+        return f"Rebuilt from results; of {line.stepless} of {tasks} tasks the steps between are not known."
+    return "Rebuilt from results; the steps between are not known."
+
+
+def _tick(mark: Mark, line: Timeline) -> Tick:
+    at_s = mark.at - line.began_at
+    word = BADGES[mark.status][1] if mark.status is not None else "Incident"
+    tone = mark.status.value if mark.status is not None else "incident"
+    x = round(WIDTH * at_s / line.duration_s, 1) if line.duration_s else 0.0
+    return Tick(x=x, at_s=round(at_s, 1), tone=tone, words=f"{word}: {mark.words}")
