@@ -1,6 +1,6 @@
 """What needs a person, and what does not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from waa.core.attention import Attention, attention_of
 from waa.core.status import RunStatus
@@ -22,7 +22,8 @@ class Needs(View):
 
 def needs(look: Look, _subject: str | None) -> Needs:
     """Everything that needs a person now."""
-    items = attention_of(look.state, now=look.now, limits=look.limits)
+    found = attention_of(look.state, now=look.now, limits=look.limits, usual_s=look.usual_s)
+    items = [_since_its_beginning(look, item) for item in found]
     return Needs(
         now=look.now,
         items=tuple(items[:MAX_ITEMS]),
@@ -30,3 +31,12 @@ def needs(look: Look, _subject: str | None) -> Needs:
         vms=len(look.state.vms),
         running=sum(run.status is RunStatus.RUNNING for run in look.state.runs.values()),
     )
+
+
+def _since_its_beginning(look: Look, item: Attention) -> Attention:
+    """As old as its incident: what a look shows may be younger (the last repeat of a loop, the last error of a set-up)."""
+    known = (
+        incident for incident in look.state.open_incidents(item.vm) if (incident.concern, incident.subject) == (item.concern, item.subject)
+    )
+    incident = next(known, None)
+    return replace(item, since_at=incident.began_at) if incident is not None else item

@@ -6,7 +6,8 @@ from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import quote
 
-from waa.core.attention import attention_of
+from waa.core.attention import attention_of, minutes
+from waa.core.dwell import SETUP_PHASES
 from waa.core.entity import Run, Trouble, Vm
 from waa.core.error import Failure
 from waa.core.incident import Severity
@@ -94,7 +95,8 @@ class StepView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseView:
-    """A phase as word, tone and stepper. ``percent`` 0..100 where the phase tells."""
+    """A phase as word, tone and stepper. ``percent`` 0..100 where the phase tells. ``usually``: how long it takes, in words, ""
+    where that is not known."""
 
     phase: Phase
     word: str
@@ -103,6 +105,7 @@ class PhaseView:
     since_at: float | None
     percent: float | None
     steps: tuple[StepView, ...]
+    usually: str = ""
 
     @property
     def step(self) -> int:
@@ -208,7 +211,7 @@ class VmDetail(View):
 def fleet(look: Look, _subject: str | None) -> Fleet:
     """All VMs by name: a card keeps its place, what needs a person is marked on it."""
     alerts: dict[str, Severity] = {}
-    for item in attention_of(look.state, now=look.now, limits=look.limits):
+    for item in attention_of(look.state, now=look.now, limits=look.limits, usual_s=look.usual_s):
         alerts.setdefault(item.vm, item.severity)
     cards = [_card(look, vm, alerts.get(vm.name)) for vm in sorted(look.state.vms.values(), key=lambda vm: vm.name.lower())]
     counted = Counter((card.phase.tone, "Setting up" if card.phase.tone == "setup" else card.phase.word) for card in cards)
@@ -229,7 +232,7 @@ def vm_list(look: Look, _subject: str | None) -> VmList:
             Row(
                 name=vm.name,
                 is_demo=is_demo(vm.spec),
-                phase=phase_view(vm, current_run(look.state, vm)),
+                phase=phase_view(look, vm),
                 way=way_to(vm.spec),
                 sign=sign_of(look, vm.name),
             )
@@ -246,7 +249,7 @@ def vm_detail(look: Look, name: str | None) -> VmDetail:
         now=look.now,
         name=vm.name,
         is_demo=is_demo(vm.spec),
-        phase=phase_view(vm, current_run(look.state, vm)),
+        phase=phase_view(look, vm),
         outage=_outage(look, vm),
         sign=sign_of(look, vm.name),
         way=way_to(vm.spec),
@@ -262,9 +265,10 @@ def is_demo(spec: VmSpec) -> bool:
     return spec.origin is Origin.DEMO
 
 
-def phase_view(vm: Vm, run: Run | None) -> PhaseView:
+def phase_view(look: Look, vm: Vm) -> PhaseView:
     """The phase of a VM; of one out of reach, the stepper keeps what was known last."""
-    step, here = _step_of(vm, run)
+    step, here = _step_of(vm, current_run(look.state, vm))
+    usual_s = look.usual_s(vm.name, vm.phase) if vm.phase in SETUP_PHASES else None
     statuses = [StepStatus.DONE if number < step else here if number == step else StepStatus.TODO for number in range(len(STEPS))]
     return PhaseView(
         phase=vm.phase,
@@ -273,6 +277,7 @@ def phase_view(vm: Vm, run: Run | None) -> PhaseView:
         detail=vm.phase_detail,
         since_at=vm.phase_at,
         percent=vm.boot.percent if vm.phase is Phase.DOWNLOADING else None,
+        usually=minutes(usual_s) if usual_s is not None else "",
         steps=tuple(StepView(word=word, status=status) for word, status in zip(STEPS, statuses, strict=True)),
     )
 
@@ -329,7 +334,7 @@ def _card(look: Look, vm: Vm, alert: Severity | None) -> Card:
     return Card(
         name=vm.name,
         is_demo=is_demo(vm.spec),
-        phase=phase_view(vm, run),
+        phase=phase_view(look, vm),
         outage=_outage(look, vm),
         run=summary_of(state, run) if run is not None else None,
         sign=sign_of(look, vm.name),
