@@ -260,7 +260,7 @@
       if (pollsWork) fresh.set(target.id, now());
       show();
     });
-    if (address?.dataset.place) new MutationObserver(move).observe(address, { attributes: true });
+    if (address) new MutationObserver(move).observe(address, { attributes: true });
     if (canStream) { listen(); connect(); } else if (document.querySelector("[data-poll]")) startPolling();
   });
 })();

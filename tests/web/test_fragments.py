@@ -33,6 +33,7 @@ def query(name: str, run_id: str) -> str:
     return {
         "vm": "?vm=vm-1",
         "run": f"?run={run_id}",
+        "results": f"?results={run_id}",
         "task": f"?task={task}",
         "runs": f"?runs={run_id},{run_id.replace('vm-1', 'vm-2')}",
     }.get(PANELS[name].parameter or "", "")

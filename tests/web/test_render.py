@@ -16,7 +16,9 @@ from waa.web.panels import PANELS
 from waa.web.render import Renderer, clock, duration, stream_url
 from waa.web.view import Look
 from waa.web.views.form import spec_values, vm_form
-from waa.web.views.page import overview_page, run_page, vm_page
+from waa.web.views.page import overview_page, vm_page
+from waa.web.views.run_page import run_page
+from waa.web.views.runs import RunFilter, runs_page
 
 RENDERER = build.a_renderer()
 RUN_ID = "waa-1-20260204T113131"
@@ -31,7 +33,7 @@ def pages(look: Look) -> dict[str, bytes]:
         "overview": overview(look),
         "vm": RENDERER.page("pages/vm.html", look=look, page=vm_page(look, "waa-1")),
         "run": RENDERER.page("pages/run.html", look=look, page=run_page(look, RUN_ID)),
-        "runs": RENDERER.page("pages/runs.html", look=look),
+        "runs": RENDERER.page("pages/runs.html", look=look, page=runs_page(look, RunFilter())),
         "new": RENDERER.page("pages/vm_new.html", look=look, page=vm_form()),
         "embed": RENDERER.page("embed.html", look=look, page_panel="fleet", subject=None, vm=None, run=None),
         "error": RENDERER.page("error.html", status=404, message="There is no VM 'x'.", field=None),
@@ -60,7 +62,7 @@ def test_every_page_is_sound(name: str, state: type[State]) -> None:
             {"attention": None, "fleet": None, "live-eval": None, "tasks": None, "vms": None, "azure-jobs": None, "azure-job-logs": None},
         ),
         ("vm", {"vm": "waa-1", "vm-run": "waa-1", "log": "waa-1"}),
-        ("run", {"run": RUN_ID}),
+        ("run", {"run-head": RUN_ID, "run-chart": RUN_ID, "run-domains": RUN_ID, "run-tasks": RUN_ID, "run-facts": RUN_ID}),
         ("runs", {"runs": None}),
         ("embed", {"fleet": None}),
     ],

@@ -94,17 +94,6 @@ class CurrentRunHandler(ApiHandler):
         self.write_json({"run": wire.run_payload(state, run, with_tasks=True) if run is not None else None})
 
 
-class RunListHandler(ApiHandler):
-    """``GET /api/runs``: all runs, newest first, with their counts."""
-
-    def get(self) -> None:
-        state = self.deps.recorder.state
-        vm = self.chosen_vm()
-        runs = [run for run in state.runs.values() if vm is None or run.vm == vm.name]
-        runs.sort(key=lambda run: run.started_at, reverse=True)
-        self.write_json({"runs": [wire.run_payload(state, run) for run in runs]})
-
-
 class TaskHandler(ApiHandler):
     """``GET /api/runs/<id>/tasks/<domain>/<task>[/<attempt>]``: what the page of the task shows, with all its steps."""
 

@@ -32,6 +32,7 @@ ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (rf"/runs/{RUN_ID}/threshold", runs.ThresholdFormHandler),
     (rf"/runs/{RUN_ID}/replay", replay.ReplayPageHandler),
     (rf"/replay/{TOKEN}", replay.ReplayHandler),
+    (rf"/replay/{TOKEN}/page", replay.ReplayPartHandler),
     (rf"/replay/{TOKEN}/stream", replay.ReplayStreamHandler),
     (rf"/replay/{TOKEN}/fragments/([a-z-]{{1,40}})", replay.ReplayFragmentHandler),
     (r"/compare", compare.CompareHandler),

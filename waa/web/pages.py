@@ -14,7 +14,7 @@ from waa.web.panel_stream import PATIENCE_S
 from waa.web.panels import PANELS, QUERY
 from waa.web.view import Look
 from waa.web.views.form import spec_values, vm_form
-from waa.web.views.page import overview_page, run_page, task_page, vm_page
+from waa.web.views.page import overview_page, task_page, vm_page
 from waa.web.views.task import TaskSubject, find_task, need_step
 
 PICTURE_AGE_S = 3600
@@ -47,20 +47,6 @@ class VmPageHandler(PageHandler):
 
     def get(self, name: str) -> None:
         self.write_page("pages/vm.html", page=vm_page(self.deps.look(), name))
-
-
-class RunListPageHandler(PageHandler):
-    """``GET /runs``: all runs, newest first."""
-
-    def get(self) -> None:
-        self.write_page("pages/runs.html")
-
-
-class RunPageHandler(PageHandler):
-    """``GET /runs/<id>``: one run with its tasks."""
-
-    def get(self, run_id: str) -> None:
-        self.write_page("pages/run.html", page=run_page(self.deps.look(), run_id))
 
 
 class TaskPageHandler(PageHandler):

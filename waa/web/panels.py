@@ -7,13 +7,21 @@ from urllib.parse import urlencode
 
 from waa.core.entity import Entity, Run, Task, Trouble, Vm
 from waa.core.event import Event, EventType
+from waa.core.incident import Incident
+from waa.core.job import Job
 from waa.web.view import Look, View
 from waa.web.views.attention import needs
 from waa.web.views.azure import azure_job_logs, azure_jobs
 from waa.web.views.background import tasks_panel
 from waa.web.views.compare import compare_detail
+from waa.web.views.incidents import run_incidents, vm_incidents
 from waa.web.views.log import log_tail
 from waa.web.views.run import live_evaluation, run_detail, run_of_vm
+from waa.web.views.run_chart import run_chart
+from waa.web.views.run_domains import run_domains
+from waa.web.views.run_facts import run_facts
+from waa.web.views.run_head import run_head
+from waa.web.views.run_table import task_table
 from waa.web.views.runs import run_list
 from waa.web.views.task import TaskSubject, task_detail
 from waa.web.views.vm import fleet, vm_detail, vm_list
@@ -80,10 +88,13 @@ class Panel:
                 return _is_about_task(entity, TaskSubject.parse(subject))
             case "vm":
                 return subject == (entity.name if isinstance(entity, Vm) else entity.vm)
-            case "run" | "runs":
-                return not isinstance(entity, Run | Task) or entity.run_id in subject.split(",")
+            case "run" | "runs" | "results":
+                return not isinstance(entity, Run | Task) or entity.run_id in subject.partition("?")[0].split(",")
             case _:
                 return True
+
+
+_WITHIN_A_TASK = (EventType.TASK_STEPPED, EventType.TASK_CHANGED)
 
 
 def _never(_event: Event) -> bool:
@@ -103,6 +114,14 @@ def _about_results(event: Event) -> bool:
     return event.type is not EventType.TASK_STEPPED and _about_runs(event)
 
 
+def _about_incidents(event: Event) -> bool:
+    return isinstance(event.entity, Incident) or (isinstance(event.entity, Run | Task) and event.type not in _WITHIN_A_TASK)
+
+
+def _about_verdicts(event: Event) -> bool:
+    return event.type is not EventType.TASK_CHANGED and _about_results(event)
+
+
 def _about_vms(event: Event) -> bool:
     return isinstance(event.entity, Vm)
 
@@ -120,7 +139,7 @@ def _is_about_task(entity: Entity, subject: TaskSubject) -> bool:
 
 def _about_progress(event: Event) -> bool:
     steps = (EventType.TASK_STEPPED, EventType.TASK_CHANGED)
-    return event.type not in steps and _about_work(event)
+    return event.type not in steps and (_about_work(event) or isinstance(event.entity, Job))
 
 
 _ALL = (
@@ -156,7 +175,14 @@ _ALL = (
         touched_by=_never,
         poll_s=5.0,
     ),
-    Panel(name="runs", template="panels/runs.html", element_id="runs-panel", view=run_list, touched_by=_about_runs),
+    Panel(
+        name="runs",
+        template="panels/runs.html",
+        element_id="runs-panel",
+        view=run_list,
+        touched_by=_about_verdicts,
+        subject="runlist-or-all",
+    ),
     Panel(
         name="vm",
         template="panels/vm.html",
@@ -184,6 +210,64 @@ _ALL = (
         touched_by=_about_runs,
         subject="run",
         poll_s=5.0,
+    ),
+    Panel(
+        name="run-head",
+        template="panels/run_head.html",
+        element_id="run-head-panel",
+        view=run_head,
+        touched_by=_about_runs,
+        subject="run",
+        poll_s=5.0,
+    ),
+    Panel(
+        name="run-incidents",
+        template="panels/run_incidents.html",
+        element_id="run-incidents-panel",
+        view=run_incidents,
+        touched_by=_about_incidents,
+        subject="run",
+    ),
+    Panel(
+        name="vm-incidents",
+        template="panels/vm_incidents.html",
+        element_id="vm-incidents-panel",
+        view=vm_incidents,
+        touched_by=_about_incidents,
+        subject="vm",
+    ),
+    Panel(
+        name="run-chart",
+        template="panels/run_chart.html",
+        element_id="run-chart-panel",
+        view=run_chart,
+        touched_by=_about_verdicts,
+        subject="run",
+    ),
+    Panel(
+        name="run-domains",
+        template="panels/run_domains.html",
+        element_id="run-domains-panel",
+        view=run_domains,
+        touched_by=_about_verdicts,
+        subject="results",
+    ),
+    Panel(
+        name="run-tasks",
+        template="panels/run_tasks.html",
+        element_id="run-tasks-panel",
+        view=task_table,
+        touched_by=_about_results,
+        subject="results",
+        poll_s=5.0,
+    ),
+    Panel(
+        name="run-facts",
+        template="panels/run_facts.html",
+        element_id="run-facts-panel",
+        view=run_facts,
+        touched_by=_about_verdicts,
+        subject="run",
     ),
     Panel(
         name="task",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from waa.core.spec import Origin
 from waa.core.status import Phase
 from waa.web.view import Look
-from waa.web.views.run import need_vm, run_detail
+from waa.web.views.run import need_run, need_vm
 from waa.web.views.task import TaskSubject, find_task
 
 MAX_TITLE = 70
@@ -30,14 +30,6 @@ class VmPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunPage:
-    """The page of one run."""
-
-    run_id: str
-    vm: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPage:
     """The page of a task. ``subject`` is its panel's; ``title`` tells it from other tabs."""
 
@@ -50,7 +42,7 @@ class TaskPage:
 def overview_page(look: Look, run_id: str | None = None) -> OverviewPage:
     """The start page. Raises NotFound for an unknown run."""
     if run_id is not None:
-        run_detail(look, run_id)
+        need_run(look.state, run_id)
     return OverviewPage(run=run_id, has_demo=any(vm.spec.origin is Origin.DEMO for vm in look.state.vms.values()))
 
 
@@ -59,12 +51,6 @@ def vm_page(look: Look, name: str) -> VmPage:
     vm = need_vm(look.state, name)
     origin = vm.spec.origin
     return VmPage(name=vm.name, is_demo=origin is Origin.DEMO, is_removable=origin is Origin.API, phase=vm.phase)
-
-
-def run_page(look: Look, run_id: str) -> RunPage:
-    """The page of one run. Raises NotFound."""
-    detail = run_detail(look, run_id)
-    return RunPage(run_id=run_id, vm=detail.vm)
 
 
 def task_page(look: Look, subject: TaskSubject) -> TaskPage:

@@ -1,27 +1,22 @@
 """A run as it is shown: progress, metrics, what runs now, results."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from urllib.parse import quote
 
 from waa.core.entity import Run, RunId, Task, Vm
 from waa.core.error import NotFound
-from waa.core.spec import Origin
 from waa.core.state import Progress, State, current_run, newest_attempts
-from waa.core.statistics import MIN_DURATIONS, Eta, eta, mean, wilson
+from waa.core.statistics import MIN_DURATIONS, Coverage, Eta, Share, coverage, mean
 from waa.core.status import RunStatus, TaskStatus
 from waa.web.view import Look, View
+from waa.web.views.pace import expected_end
 
 MAX_RESULTS = 30
-"""Newest results in *Live Evaluation*; the page of the run has all of them."""
+"""Newest results of a run that are listed; the page of the run has a table of all its tasks."""
 
 MAX_TABS = 8
 """Other runs that are offered beside the one shown; the list of runs has all of them."""
-
-MAX_PAUSE_S = 900.0
-"""A longer pause between two tasks was an interruption, and says nothing about the pace."""
 
 BADGES = {
     TaskStatus.PASSED: ("success", "OK"),
@@ -111,11 +106,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What is said about a run everywhere. ``is_in_view``: its VM is reached, so that this is how it stands now.
-    ``eta`` None with a running run: too early to tell."""
+    """What is said about a run everywhere. ``vm`` "": it was imported from ``source``. ``is_in_view``: its VM is reached, so that
+    this is how it stands now. ``eta`` None with a running run: too early to tell."""
 
     run_id: RunId
+    name: str
     vm: str
+    source: str
     is_demo: bool
     is_in_view: bool
     status: RunStatus
@@ -127,6 +124,7 @@ class RunSummary:
     progress: Progress
     bar: Bar
     rate: Rate | None
+    coverage: Coverage
     mean_score: float | None
     eta: Eta | None
     current: tuple[CurrentTask, ...]
@@ -143,19 +141,11 @@ class RunSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """A name and its value."""
-
-    name: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Tab:
     """Another run to look at."""
 
     run_id: RunId
-    vm: str
+    name: str
     word: str
     is_shown: bool
 
@@ -173,22 +163,12 @@ class LiveEvaluation(View):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDetail(View):
-    """One run. ``waiting`` are the planned tasks that have not begun, in order. ``run`` None: the VM has none.
-    ``hidden_results`` are on the page of the run."""
+    """One run, with its newest results. ``run`` None: the VM has none. ``hidden_results`` are on the page of the run."""
 
     vm: str
     run: RunSummary | None
     results: tuple[Result, ...]
     hidden_results: int
-    waiting: tuple[tuple[str, str], ...]
-    facts: tuple[Fact, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunList(View):
-    """All runs, newest first."""
-
-    runs: tuple[RunSummary, ...]
 
 
 def live_evaluation(look: Look, run_id: str | None) -> LiveEvaluation:
@@ -206,7 +186,7 @@ def live_evaluation(look: Look, run_id: str | None) -> LiveEvaluation:
         run=summary_of(state, run),
         results=ended[:MAX_RESULTS],
         hidden_results=max(0, len(ended) - MAX_RESULTS),
-        tabs=tuple(Tab(run_id=tab.run_id, vm=tab.vm, word=RUN_WORDS[tab.status], is_shown=tab is run) for tab in shown)
+        tabs=tuple(Tab(run_id=tab.run_id, name=tab.vm or tab.name, word=RUN_WORDS[tab.status], is_shown=tab is run) for tab in shown)
         if len(shown) > 1
         else (),
         vms=len(state.vms),
@@ -214,7 +194,7 @@ def live_evaluation(look: Look, run_id: str | None) -> LiveEvaluation:
 
 
 def run_detail(look: Look, run_id: str | None) -> RunDetail:
-    """One run with all results. Raises NotFound."""
+    """One run. Raises NotFound."""
     return _detail(look, need_run(look.state, run_id))
 
 
@@ -223,14 +203,8 @@ def run_of_vm(look: Look, name: str | None) -> RunDetail:
     vm = need_vm(look.state, name)
     run = current_run(look.state, vm)
     if run is None:
-        return RunDetail(now=look.now, vm=vm.name, run=None, results=(), hidden_results=0, waiting=(), facts=())
-    return _detail(look, run, limit=MAX_RESULTS)
-
-
-def run_list(look: Look, _subject: str | None) -> RunList:
-    """All runs."""
-    runs = sorted(look.state.runs.values(), key=lambda run: (run.started_at, run.run_id), reverse=True)
-    return RunList(now=look.now, runs=tuple(summary_of(look.state, run) for run in runs))
+        return RunDetail(now=look.now, vm=vm.name, run=None, results=(), hidden_results=0)
+    return _detail(look, run)
 
 
 def need_vm(state: State, name: str | None) -> Vm:
@@ -254,25 +228,53 @@ def summary_of(state: State, run: Run) -> RunSummary:
     current = [task for task in tasks if not task.is_over] if run.status is RunStatus.RUNNING else []
     vm = state.vms.get(run.vm)
     is_in_view = vm is not None and vm.connection.connected is not False
-    is_known = is_in_view or run.status is not RunStatus.RUNNING
+    word, tone = standing_of(state, run)
+    covered = coverage_of(run, progress)
     return RunSummary(
         run_id=run.run_id,
+        name=run.name,
         vm=run.vm,
-        is_demo=vm is not None and vm.spec.origin is Origin.DEMO,
+        source=run.imported.source if run.imported is not None else "",
+        is_demo=vm is not None and vm.is_played,
         is_in_view=is_in_view,
         status=run.status,
-        word=RUN_WORDS[run.status] if is_known else "Out of view",
-        tone=run.status.value if is_known else "unknown",
+        word=word,
+        tone=tone,
         started_at=run.started_at,
         ended_at=run.ended_at,
         end_reason=run.end_reason,
         progress=progress,
-        bar=_bar(progress, run.total, running=len(current)),
-        rate=_rate(progress),
-        mean_score=mean([task.score for task in newest_attempts(tasks) if task.score is not None and task.is_over]),
-        eta=_eta(run, progress, tasks, current),
+        bar=bar_of(progress, run.total, running=len(current)),
+        rate=rate_of(covered.of_scored),
+        coverage=covered,
+        mean_score=mean_score_of(tasks),
+        eta=expected_end(run, progress, tasks, current),
         current=tuple(_current(task) for task in current),
     )
+
+
+def standing_of(state: State, run: Run) -> tuple[str, str]:
+    """How a run stands, by word and tone. One that ran when its VM was seen last is out of view, not running."""
+    vm = state.vms.get(run.vm)
+    if run.status is RunStatus.RUNNING and (vm is None or vm.connection.connected is False):
+        return "Out of view", "unknown"
+    return RUN_WORDS[run.status], run.status.value
+
+
+def coverage_of(run: Run, progress: Progress) -> Coverage:
+    """What the success rate of a run rests on. More tasks than the run has announced count as planned once they have ended."""
+    return coverage(
+        passed=progress.passed,
+        failed=progress.failed,
+        errors=progress.error,
+        unknown=progress.unknown,
+        planned=max(run.total, progress.completed) if run.total is not None else None,
+    )
+
+
+def mean_score_of(tasks: Iterable[Task]) -> float | None:
+    """The mean of the scores that count, as fractions; None where there is none."""
+    return mean([task.score for task in newest_attempts(tasks) if task.score is not None and task.is_over])
 
 
 def results_of(state: State, run_id: RunId) -> tuple[Result, ...]:
@@ -292,27 +294,19 @@ def need_run(state: State, run_id: str | None) -> Run:
     return run
 
 
-def _detail(look: Look, run: Run, *, limit: int | None = None) -> RunDetail:
-    begun = {(task.domain, task.task_id) for task in look.state.tasks.get(run.run_id, {}).values()}
-    facts = [
-        Fact(name="Log", value=run.log.path),
-        Fact(name="Format", value=run.dialect.value),
-        Fact(name="Passes from", value=f"score {run.threshold:.2f}"),
-    ]
+def _detail(look: Look, run: Run) -> RunDetail:
     results = results_of(look.state, run.run_id)
-    facts += [Fact(name=name, value=value) for name, value in sorted(run.arguments.items())]
     return RunDetail(
         now=look.now,
         vm=run.vm,
         run=summary_of(look.state, run),
-        results=results[:limit],
-        hidden_results=len(results) - len(results[:limit]),
-        waiting=tuple((ref.domain, ref.task_id) for ref in run.plan if (ref.domain, ref.task_id) not in begun),
-        facts=tuple(facts),
+        results=results[:MAX_RESULTS],
+        hidden_results=max(0, len(results) - MAX_RESULTS),
     )
 
 
-def _bar(progress: Progress, total: int | None, *, running: int) -> Bar:
+def bar_of(progress: Progress, total: int | None, *, running: int) -> Bar:
+    """The progress bar of a run of which so many tasks run."""
     outcomes = (
         ("passed", progress.passed),
         ("failed", progress.failed),
@@ -333,44 +327,11 @@ def _bar(progress: Progress, total: int | None, *, running: int) -> Bar:
     return Bar(completed=progress.completed, total=total, percent=percent, segments=tuple(segments), running=piece)
 
 
-def _rate(progress: Progress) -> Rate | None:
-    if not progress.scored:
+def rate_of(of_scored: Share) -> Rate | None:
+    """A share in whole percents, None of nothing."""
+    if of_scored.rate is None:
         return None
-    low, high = wilson(progress.passed, progress.scored)
-    return Rate(
-        percent=round(100 * progress.passed / progress.scored),
-        low=round(100 * low),
-        high=round(100 * high),
-        scored=progress.scored,
-    )
-
-
-def _eta(run: Run, progress: Progress, tasks: Sequence[Task], current: Sequence[Task]) -> Eta | None:
-    if run.total is None or run.status is not RunStatus.RUNNING:
-        return None
-    begun = [task.started_at for task in current]
-    last = max((task.ended_at for task in tasks if task.ended_at is not None), default=run.started_at)
-    return eta(
-        list(_cycles_s(tasks)),
-        remaining=run.total - progress.completed,
-        since_at=mean(begun) or last,
-        workers=max(1, len(current)),
-    )
-
-
-def _cycles_s(tasks: Iterable[Task]) -> Iterable[float]:
-    """What each ended task took, with the pause before the next one of its worker, seconds."""
-    by_worker: dict[str, list[Task]] = defaultdict(list)
-    for task in tasks:
-        by_worker[task.worker].append(task)
-    for own in by_worker.values():
-        own.sort(key=lambda task: task.started_at)
-        for task, following in pairwise(own):
-            if task.ended_at is not None:
-                pause_s = following.started_at - task.ended_at
-                yield max(0.0, task.ended_at - task.started_at) + (pause_s if 0 <= pause_s <= MAX_PAUSE_S else 0.0)
-        if own[-1].ended_at is not None:
-            yield max(0.0, own[-1].ended_at - own[-1].started_at)
+    return Rate(percent=round(100 * of_scored.rate), low=round(100 * of_scored.low), high=round(100 * of_scored.high), scored=of_scored.n)
 
 
 def _current(task: Task) -> CurrentTask:

@@ -1,0 +1,53 @@
+"""One run as programs get it: its counts, what its rate rests on, its domains, its tasks."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from waa.core.entity import Run
+from waa.core.state import Progress, State
+from waa.web import wire
+from waa.web.views.run import coverage_of
+from waa.web.views.run_domains import DomainRow, domain_rows
+from waa.web.views.run_table import Entry, TableSubject
+
+
+def detail_payload(state: State, run: Run, about: TableSubject, entries: Sequence[Entry]) -> dict[str, object]:
+    """A run with these of its tasks."""
+    return {
+        **wire.run_payload(state, run),
+        "coverage": _coverage(state, run),
+        "domains": [_domain(row) for row in domain_rows(state, run, about)],
+        "plan": [{"domain": ref.domain, "task_id": ref.task_id} for ref in run.plan],
+        "tasks": [_task(run, entry) for entry in entries],
+    }
+
+
+def _coverage(state: State, run: Run) -> dict[str, object]:
+    """Both denominators are named: of the scored tasks, with its interval (Wilson, 95 %), and of all planned ones."""
+    known = coverage_of(run, state.progress.get(run.run_id, Progress()))
+    return asdict(known)
+
+
+def _domain(row: DomainRow) -> dict[str, object]:
+    progress = row.progress
+    return {
+        "domain": row.domain,
+        "planned": row.planned,
+        "completed": progress.completed,
+        "passed": progress.passed,
+        "failed": progress.failed,
+        "error": progress.error,
+        "unknown": progress.unknown,
+        "success_rate": row.of_scored.rate,
+        "interval": [row.of_scored.low, row.of_scored.high],
+        "median_steps": row.median_steps,
+        "median_seconds": row.median_took_s,
+    }
+
+
+def _task(run: Run, entry: Entry) -> dict[str, object]:
+    """An attempt as its events told it; of a task to come its name alone, its ``attempt`` is null."""
+    if entry.task is not None:
+        return {**wire.full_task_payload(entry.task), "is_replaced": entry.is_replaced}
+    named: dict[str, object] = {"vm": run.vm, "run_id": run.run_id, "task_id": entry.ref.task_id, "domain": entry.ref.domain}
+    return {**named, "attempt": None, "success": None, "score": None, "status": entry.status, "index": entry.number}
