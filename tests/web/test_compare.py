@@ -159,7 +159,7 @@ def test_the_tables_hold_what_was_counted() -> None:
     assert lost.one(class_="flip-scores").text == "0.00 → 1.00"
     (link,) = gained.all(tag="a")
     assert link.attributes["href"].startswith("/compare/task?runs=r0,r1&domain=")
-    assert "both passed 1, only B 1, only A 1, neither 1." in section.text
+    assert "Both passed 1, only B 1, only A 1, neither 1." in section.text
     domains = section.one(class_="compare-domains")
     assert [bar.attributes["width"] for bar in domains.all(tag="rect")] == ["0", "0", "0", "100", "100", "100", "100", "0"]
     assert section.one(id_="compare-missing").one(tag="summary").text == "What could not be compared 1"
@@ -197,7 +197,7 @@ def test_six_runs_stand_side_by_side() -> None:
     assert [
         row.text[0] for row in section.one(class_="compare-runs").all(tag="th", class_=None) if row.attributes["scope"] == "row"
     ] == list("ABCDEF")
-    assert [link.text for link in section.one(id_="compare-run-F").all(tag="a")] == ["r5", "make base", "leave out"]
+    assert [link.text for link in section.one(id_="compare-run-F").all(tag="a")] == ["r5", "make base: F", "leave out: F"]
 
 
 @pytest.mark.parametrize("runs", [None, "", "r0", "r0,", "r0,r0", "r0,r1,,", "a,b,c,d,e,f,g"])
