@@ -60,7 +60,7 @@
   });
   const observer = new MutationObserver((records) => {
     const changed = new Set(records.map(({ type, target }) => type === "characterData" && target.parentElement?.closest("[data-glow]")));
-    for (const element of calm.matches ? [] : changed) {
+    for (const element of calm.matches || isReplay ? [] : changed) {
       if (element) element.animate({ backgroundColor: ["color-mix(in srgb, var(--accent) 35%, transparent)", "transparent"] }, 1000);
     }
     tellTimes();

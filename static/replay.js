@@ -97,6 +97,12 @@
     event.preventDefault();
   });
 
+  // What a panel orders anew comes from the replay, not from the page of the run.
+  document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => {
+    const [path, query] = ctx.request.action.split("?");
+    if (path === form.dataset.run) ctx.request.action = `${form.getAttribute("action")}/page${query ? `?${query}` : ""}`;
+  });
+
   document.addEventListener("DOMContentLoaded", () => {
     const live = byId("live"), badge = byId("sse-connection-indicator");
     play.addEventListener("click", toggle);

@@ -15,9 +15,11 @@ from waa.web.deps import Deps
 from waa.web.pages import PageHandler
 from waa.web.panels import PANELS, QUERY
 from waa.web.replays import Session
+from waa.web.views.query import Query
 from waa.web.views.replay import PANELS as REPLAYED
-from waa.web.views.replay import replay_page, replay_status
+from waa.web.views.replay import ReplayPage, replay_page, replay_status
 from waa.web.views.run import need_run
+from waa.web.views.run_table import NAMES, TaskFilter
 
 log = logging.getLogger(__name__)
 FIELDS = ("playing", "speed", "at", "skip_idle")
@@ -40,11 +42,16 @@ class ReplayPageHandler(PageHandler):
         if line.source is Source.REBUILT and line.stepless:
             session.is_reading = True
             session.reading = asyncio.create_task(_read_steps(self.deps, run, session))
-        look = replace(session.look(), csrf_token=self.xsrf_token.decode())
-        page = replay_page(session.replay, session.token, at_end=at == END, is_reading=session.is_reading)
-        self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.set_header("Cache-Control", "no-store")
-        self.write(self.deps.renderer.page("pages/replay.html", look=look, page=page))
+        write_page(self, session, replay_page(session.replay, session.token, at_end=at == END, is_reading=session.is_reading))
+
+
+class ReplayPartHandler(PageHandler):
+    """``GET /replay/<token>/page[?sort=&page=&by=...]``: the page of an open replay, for the part of it that the reader orders anew."""
+
+    def get(self, token: str) -> None:
+        session = self.deps.replays.find(token)
+        chosen = TaskFilter.of(Query({name: self.get_query_arguments(name) for name in NAMES}))
+        write_page(self, session, replay_page(session.replay, token, is_reading=session.is_reading, chosen=chosen))
 
 
 class ReplayHandler(BaseHandler):
@@ -94,6 +101,14 @@ class ReplayStreamHandler(BaseHandler):
             address=self.request.remote_ip or "",
             headers={"Cache-Control": "no-store, no-transform"},
         )
+
+
+def write_page(handler: PageHandler, session: Session, page: ReplayPage) -> None:
+    """Answer with a page of a replay, which is nobody else's."""
+    look = replace(session.look(), csrf_token=handler.xsrf_token.decode())
+    handler.set_header("Content-Type", "text/html; charset=utf-8")
+    handler.set_header("Cache-Control", "no-store")
+    handler.write(handler.deps.renderer.page("pages/replay.html", look=look, page=page))
 
 
 def need_order(given: Mapping[str, str | None]) -> Order:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from waa.core.timeline import Mark, Source, Timeline, marks_of
 from waa.services.replay import Replay
 from waa.web.views.run import BADGES
+from waa.web.views.run_table import TableSubject, TaskFilter
 
 SPEEDS = (1, 5, 10, 30, 60, 120, 300, 600, 1000)
-PANELS = ("run",)
-"""Those of the page of a run."""
+PANELS = ("run-head", "run-incidents", "run-chart", "run-domains", "run-tasks")
+"""Of the page of a run, those that change while it runs."""
+ALL_TASKS = TaskFilter()
 WIDTH = 1000.0
 """Of the drawn time line, in its own units."""
 
@@ -25,7 +27,8 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayPage:
-    """``at_end``: it was opened at the end of the run. ``status`` is where it is, as the page's script gets it."""
+    """``at_end``: it was opened at the end of the run. ``subject`` is that of its table of tasks, ``status`` where it is, as the
+    page's script gets it."""
 
     run_id: str
     name: str
@@ -36,10 +39,11 @@ class ReplayPage:
     speeds: tuple[float, ...]
     ticks: tuple[Tick, ...]
     panels: tuple[str, ...]
+    subject: str
     status: dict[str, object]
 
 
-def replay_page(replay: Replay, token: str, *, at_end: bool, is_reading: bool) -> ReplayPage:
+def replay_page(replay: Replay, token: str, *, is_reading: bool, at_end: bool = False, chosen: TaskFilter = ALL_TASKS) -> ReplayPage:
     """The page of one replay."""
     line = replay.timeline
     return ReplayPage(
@@ -52,6 +56,7 @@ def replay_page(replay: Replay, token: str, *, at_end: bool, is_reading: bool) -
         speeds=tuple(sorted({*map(float, SPEEDS), replay.speed})),
         ticks=tuple(_tick(mark, line) for mark in marks_of(line)),
         panels=PANELS,
+        subject=TableSubject(run_id=line.run.run_id, filter=chosen).text,
         status=replay_status(replay, is_reading=is_reading),
     )
 
