@@ -9,9 +9,9 @@ from waa.core.comparison import Absence, Comparison, DomainCompared, Flip, Outco
 from waa.core.entity import Run, RunId
 from waa.core.error import Invalid
 from waa.core.state import State
-from waa.core.statistics import Share, Spread, mcnemar_exact
+from waa.core.statistics import Spread, mcnemar_exact
 from waa.web.view import Look, View
-from waa.web.views.run import Rate, RunSummary, need_run, summary_of
+from waa.web.views.run import Rate, RunSummary, need_run, rate_of, summary_of
 
 MAX_RUNS = 6
 """More columns than that nobody reads, and each is one more comparison that chance can win."""
@@ -43,7 +43,6 @@ class RunRow:
     letter: str
     run_id: RunId
     name: str
-    vm: str
     word: str
     tone: str
     planned: int | None
@@ -60,7 +59,6 @@ class RunRow:
     common_mean_score: str
     steps: Number
     duration_s: Number
-    threshold: str
     base_url: str
     without_url: str
 
@@ -136,8 +134,6 @@ class CompareView(View):
     ``trials_told`` says whether the runs look like trials of the same."""
 
     common: int
-    tasks: int
-    is_final: bool
     headline: str
     notes: tuple[str, ...]
     rows: tuple[RunRow, ...]
@@ -214,8 +210,6 @@ def compare_detail(look: Look, about: str | None) -> CompareView:
     return CompareView(
         now=look.now,
         common=found.common,
-        tasks=found.tasks,
-        is_final=found.is_final,
         headline=_headline(found, pairs),
         notes=tuple(_notes(found)),
         rows=tuple(_row(look, found, place) for place in range(len(found.runs))),
@@ -345,8 +339,7 @@ def _row(look: Look, found: Comparison, place: int) -> RunRow:
     return RunRow(
         letter=LETTERS[place],
         run_id=run.run_id,
-        name=run.label or run.run_id,
-        vm=run.vm,
+        name=summary.name,
         word=summary.word,
         tone=summary.tone,
         planned=known.planned,
@@ -355,15 +348,14 @@ def _row(look: Look, found: Comparison, place: int) -> RunRow:
         unknown=known.unknown,
         to_go=known.planned - known.ended if known.planned is not None else None,
         scored_n=known.of_scored.n,
-        scored=_rate(known.of_scored),
+        scored=rate_of(known.of_scored),
         of_planned=round(100 * known.of_planned) if known.of_planned is not None else None,
-        common=_rate(run.common),
+        common=rate_of(run.common),
         common_passed=run.common.passed,
         mean_score=_score(run.mean_score),
         common_mean_score=_score(run.common_mean_score),
         steps=_number(run, lambda outcome: outcome.steps),
         duration_s=_number(run, lambda outcome: outcome.duration_s),
-        threshold=f"{run.threshold:g}",
         base_url=compare_url([run.run_id, *others]) if place else "",
         without_url=compare_url(others) if len(others) > 1 else "",
     )
@@ -372,12 +364,6 @@ def _row(look: Look, found: Comparison, place: int) -> RunRow:
 def _number(run: RunCompared, of: Callable[[Outcome], Spread | None]) -> Number:
     middles = [found.median if (found := of(outcome)) is not None else None for outcome in (run.outcome, run.passed, run.failed)]
     return Number(all=middles[0], passed=middles[1], failed=middles[2])
-
-
-def _rate(share: Share) -> Rate | None:
-    if share.rate is None:
-        return None
-    return Rate(percent=round(100 * share.rate), low=round(100 * share.low), high=round(100 * share.high), scored=share.n)
 
 
 def _score(value: float | None) -> str:

@@ -28,7 +28,6 @@ class TaskColumn:
     letter: str
     run_id: str
     name: str
-    vm: str
     url: str
     tone: str
     badge: str
@@ -143,8 +142,7 @@ def _column(look: Look, asked: TaskQuestion, place: int, seen: RecordSeen, numbe
     return TaskColumn(
         letter=LETTERS[place],
         run_id=run.run_id,
-        name=run.label or run.run_id,
-        vm=run.vm,
+        name=run.name,
         url="" if task is None else f"{page}?step={here[0][1]}" if here else page,
         tone=tone,
         badge=badge,
