@@ -6,7 +6,7 @@ from typing import Any
 
 from tornado.web import Application, HTTPError, StaticFileHandler
 
-from waa.web import api, compare, health, incidents, jobs, pages, replay, runs, stream, task_text
+from waa.web import api, compare, export, health, incidents, jobs, pages, replay, runs, stream, task_text
 from waa.web.base import BaseHandler, NotFoundHandler
 from waa.web.deps import Deps
 
@@ -30,6 +30,8 @@ ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (r"/runs", runs.RunListPageHandler),
     (rf"/runs/{RUN_ID}", runs.RunPageHandler),
     (rf"/runs/{RUN_ID}/threshold", runs.ThresholdFormHandler),
+    (rf"/runs/{RUN_ID}/tasks\.csv", export.TasksCsvHandler),
+    (rf"/runs/{RUN_ID}/steps\.csv", export.StepsCsvHandler),
     (rf"/runs/{RUN_ID}/replay", replay.ReplayPageHandler),
     (rf"/replay/{TOKEN}", replay.ReplayHandler),
     (rf"/replay/{TOKEN}/page", replay.ReplayPartHandler),
@@ -54,6 +56,7 @@ ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (r"/api/runs", runs.RunListHandler),
     (rf"/api/runs/{RUN_ID}", runs.RunHandler),
     (rf"/api/runs/{RUN_ID}/threshold", runs.ThresholdHandler),
+    (rf"/api/runs/{RUN_ID}/steps", export.StepsJsonHandler),
     (rf"/api{TASK}", api.TaskHandler),
     (rf"/api{TASK}/{ATTEMPT}", api.TaskHandler),
     (rf"/api{TASK}/spec", task_text.TaskSpecificationApiHandler),

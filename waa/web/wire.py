@@ -229,13 +229,14 @@ def task_detail_payload(run: Run, task: Task, seen: RecordSeen) -> dict[str, obj
         "is_other_attempt": seen.is_other,
         "is_cut": record.is_cut if record is not None else False,
         "lacking": {"reason": lacking.lack.value, "message": lacking.message} if lacking is not None else None,
-        "steps": [_step_payload(task, step, label) for step, label in zip(record.steps, labels_of(record.steps), strict=True)]
+        "steps": [step_payload(task, step, label) for step, label in zip(record.steps, labels_of(record.steps), strict=True)]
         if record is not None
         else None,
     }
 
 
-def _step_payload(task: Task, step: StepRecord, label: str) -> dict[str, object]:
+def step_payload(task: Task, step: StepRecord, label: str) -> dict[str, object]:
+    """One step of a result folder."""
     return {
         "label": label,
         "step": step.number,
