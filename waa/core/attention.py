@@ -162,9 +162,9 @@ class _Look:
             yield self._slow(vm, vm.phase_at, usual_s, limit_s)
 
     def _slow(self, vm: Vm, since_at: float, usual_s: float | None, limit_s: float) -> Attention:
-        usually = f"usually {minutes(usual_s)}" if usual_s is not None else f"usually less than {minutes(limit_s)}"
+        usually = minutes(usual_s) if usual_s is not None else f"less than {minutes(limit_s)}"
         title, remedy = f"Still {vm.phase}", f"Look at the screen (VNC, port {vm.spec.vnc_port}) and at the container's log."
-        detail = f"{vm.phase_detail or vm.phase}: this phase takes {usually}"
+        detail = f"{vm.phase_detail or vm.phase}: this phase usually takes {usually}"
         if waits_for_answer(vm, now=self._now):
             title, remedy, detail = WAITS.title, WAITS.remedy, f"{detail}, and nothing is written to the disk any more"
         return self._item(Concern.SETUP_SLOW, title, detail, remedy, since_at, severity=Severity.WARNING)

@@ -120,5 +120,6 @@ def _is_same(incident: Incident, item: Attention) -> bool:
 
 
 def _id(item: Attention, began_at: float) -> str:
-    subject = f"-{crc32(item.subject.encode(errors='replace')):08x}" if item.subject else ""
-    return f"{item.vm}-{item.concern}{subject}-{round(began_at * 1000)}"
+    """The same again for the same cause, begun at the same moment: it is opened anew, not doubled."""
+    about = f"{item.run_id or ''} {item.subject}".encode(errors="replace")
+    return f"{item.vm}-{item.concern}-{round(began_at * 1000)}-{crc32(about):08x}"
