@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from waa.core.codec import encode
 from waa.core.entity import Run, RunId, Task, Trouble, Vm
 from waa.core.event import Event, EventType
+from waa.core.incident import Incident
 from waa.core.state import State
 from waa.hub.hub import Hub
 from waa.web import sse, wire
@@ -22,7 +23,8 @@ DEFAULT_INTERVAL_S = 5
 MIN_INTERVAL_S = 1
 MAX_INTERVAL_S = 60
 HEARTBEAT_S = 30.0
-REPLAYED = (EventType.TASK_COMPLETED, EventType.TASK_SETTLED, EventType.TROUBLE_MET)
+INCIDENTS = (EventType.INCIDENT_OPENED, EventType.INCIDENT_RESOLVED)
+REPLAYED = (EventType.TASK_COMPLETED, EventType.TASK_SETTLED, EventType.TROUBLE_MET, *INCIDENTS)
 """What a client that was away must still be told; the rest it learns from the snapshot."""
 STATUS, PROGRESS = "status", "progress"
 
@@ -106,6 +108,8 @@ class BenchmarkFeed:
                 return _message("task_settled", wire.task_payload(event.entity), wire_id)
             case Trouble():
                 return _message("error", wire.error_payload(event.entity), wire_id)
+            case Incident() if event.type in INCIDENTS or event.previous is not None:
+                return _message("incident", wire.incident_payload(event.entity), wire_id)
         return None
 
     def heartbeat(self) -> bytes:
