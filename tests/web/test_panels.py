@@ -30,6 +30,8 @@ SUBJECTS = {
     "run-domains": "waa-1-20260204T113131?by=rate",
     "run-tasks": "waa-1-20260204T113131?status=passed,failed,error,unknown,running&sort=-ended",
     "run-facts": "waa-1-20260204T113131",
+    "run-incidents": "waa-1-20260204T113131",
+    "vm-incidents": "waa-1",
     "compare": "waa-1-20260204T113131,waa-4-20260204T113131",
     "task": "waa-1-20260204T113131/libreoffice_writer/010d8b7d-2f6a-4d1e-9c37-52a1f0e4b001-WOS//",
 }

@@ -16,7 +16,7 @@ MAX_LISTED = 40
 """Points in the table behind the chart."""
 WIDTH = 1000.0
 """Of the chart, in its own units; it is 100 high, one for each percent."""
-BUCKETS_S = (600.0, 1800.0, 3600.0, 7200.0, 14_400.0, 28_800.0, 86_400.0, 7 * 86_400.0)
+BUCKETS_S = (60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14_400.0, 28_800.0, 86_400.0, 7 * 86_400.0)
 MAX_BUCKETS = 36
 SCORE_BINS = ("0", "to 0.25", "to 0.5", "to 0.75", "below 1", "1")
 
