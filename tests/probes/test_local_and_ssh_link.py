@@ -52,6 +52,17 @@ async def test_a_short_command_tells_its_output_and_status(opener: LinkOpener, s
     await opener.close()
 
 
+async def test_a_command_that_is_cancelled_while_it_starts_ends_at_once(opener: LinkOpener, spec: VmSpec) -> None:
+    link = await opener.open(spec)
+    running = asyncio.ensure_future(link.run("exec sleep 300", timeout_s=300))
+    asyncio.get_running_loop().call_soon(running.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await link.run("echo on")).stdout == b"on\n"
+    await link.close()
+    await opener.close()
+
+
 async def test_a_command_reaches_the_shell_as_it_is(opener: LinkOpener, spec: VmSpec) -> None:
     link = await opener.open(spec)
     text = """it's "quoted" $HOME `id` \\n ü\n; # !"""

@@ -147,7 +147,7 @@ def _is_here(place: Path, file: FileListed) -> bool:
         found = place.stat(follow_symlinks=False)
     except OSError:
         return False
-    return found.st_size == file.size and int(found.st_mtime) == file.modified_at
+    return found.st_size == file.size and file.modified_at in (0, int(found.st_mtime))
 
 
 def _batches(files: Sequence[FileListed]) -> Iterator[list[FileListed]]:

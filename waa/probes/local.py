@@ -51,10 +51,16 @@ class LocalLink:
         if self._end.done():
             raise LinkError(self._end.result().failure)
         process = LocalProcess(on_stdout=on_stdout, on_stderr=on_stderr, on_end=on_end)
-        try:
-            await asyncio.get_running_loop().subprocess_exec(
+        starting = asyncio.ensure_future(
+            asyncio.get_running_loop().subprocess_exec(
                 lambda: process, "/bin/sh", "-c", command, start_new_session=True, cwd=_home(), bufsize=0
             )
+        )
+        try:
+            await asyncio.shield(starting)  # cancelled itself, it would wait for all that was started to end
+        except asyncio.CancelledError:
+            starting.add_done_callback(process.forget)
+            raise
         except OSError as error:
             failure = Failure(
                 reason=Reason.COMMAND,
@@ -147,6 +153,11 @@ class LocalProcess(asyncio.SubprocessProtocol):
             if self._transport.get_returncode() is None:
                 os.killpg(self._transport.get_pid(), signal.SIGTERM)
         self._transport.close()
+
+    def forget(self, starting: "asyncio.Future[tuple[asyncio.SubprocessTransport, LocalProcess]]") -> None:
+        """End it now that its start is done: nobody waits for it any more."""
+        if starting.exception() is None:
+            self.close()
 
     def _finish(self, status: int | None) -> None:
         if not self._over:
