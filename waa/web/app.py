@@ -6,7 +6,7 @@ from typing import Any
 
 from tornado.web import Application, HTTPError, StaticFileHandler
 
-from waa.web import api, compare, export, health, incidents, jobs, pages, replay, runs, stream, task_text
+from waa.web import api, compare, export, health, incidents, jobs, pages, replay, report, runs, stream, task_text
 from waa.web.base import BaseHandler, NotFoundHandler
 from waa.web.deps import Deps
 
@@ -32,6 +32,7 @@ ROUTES: tuple[tuple[str, type[Any]], ...] = (
     (rf"/runs/{RUN_ID}/threshold", runs.ThresholdFormHandler),
     (rf"/runs/{RUN_ID}/tasks\.csv", export.TasksCsvHandler),
     (rf"/runs/{RUN_ID}/steps\.csv", export.StepsCsvHandler),
+    (rf"/runs/{RUN_ID}/report\.html", report.ReportHandler),
     (rf"/runs/{RUN_ID}/replay", replay.ReplayPageHandler),
     (rf"/replay/{TOKEN}", replay.ReplayHandler),
     (rf"/replay/{TOKEN}/page", replay.ReplayPartHandler),

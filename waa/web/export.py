@@ -18,7 +18,7 @@ PATIENCE_S = 60.0
 """A folder that takes longer counts as not read."""
 CSV = "text/csv; charset=utf-8; header=present"
 NDJSON = "application/x-ndjson; charset=utf-8"
-END = ""
+END = b""
 """A piece that says: send what there is."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -32,7 +32,7 @@ class DownloadHandler(BaseHandler):
         if self._sending is not None:
             self._sending.cancel()
 
-    async def send(self, pieces: AsyncIterator[str], *, name: str, type_: str) -> None:
+    async def send(self, pieces: AsyncIterator[bytes], *, name: str, type_: str) -> None:
         """The whole answer. What goes wrong on the way cuts the connection: half a file must not look like a whole one."""
         self.set_header("Content-Type", type_)
         self.set_header("Content-Disposition", f'attachment; filename="{_UNSAFE.sub("_", name)[:150]}"')
@@ -48,13 +48,12 @@ class DownloadHandler(BaseHandler):
             self.request.connection.close()  # type: ignore[union-attr]  # HTTP/1 has it
             raise error
 
-    async def _send(self, pieces: AsyncIterator[str]) -> None:
+    async def _send(self, pieces: AsyncIterator[bytes]) -> None:
         waiting = 0
         with suppress(StreamClosedError):
             async for piece in pieces:
-                data = piece.encode("utf-8", "replace")
-                self.write(data)
-                waiting += len(data)
+                self.write(piece)
+                waiting += len(piece)
                 if waiting >= FLUSH_BYTES or not piece:
                     await self.flush()
                     await asyncio.sleep(0)  # a fast reader must not keep the others waiting
@@ -68,7 +67,7 @@ class TasksCsvHandler(DownloadHandler):
         run = need_run(self.deps.recorder.state, run_id)
         await self.send(self._lines(run), name=f"{run_id}-tasks.csv", type_=CSV)
 
-    async def _lines(self, run: Run) -> AsyncIterator[str]:
+    async def _lines(self, run: Run) -> AsyncIterator[bytes]:
         yield csv_line(TASK_COLUMNS)
         for task in list(self.deps.recorder.state.tasks[run.run_id].values()):
             yield csv_line(task_cells(run, task))
@@ -93,7 +92,7 @@ class StepsCsvHandler(StepsHandler):
         run = need_run(self.deps.recorder.state, run_id)
         await self.send(self._lines(run), name=f"{run_id}-steps.csv", type_=CSV)
 
-    async def _lines(self, run: Run) -> AsyncIterator[str]:
+    async def _lines(self, run: Run) -> AsyncIterator[bytes]:
         yield csv_line(STEP_COLUMNS)
         async for row in self.rows(run):
             yield csv_line(row.cells()) if row is not None else END
@@ -106,6 +105,6 @@ class StepsJsonHandler(StepsHandler):
         run = need_run(self.deps.recorder.state, run_id)
         await self.send(self._lines(run), name=f"{run_id}-steps.ndjson", type_=NDJSON)
 
-    async def _lines(self, run: Run) -> AsyncIterator[str]:
+    async def _lines(self, run: Run) -> AsyncIterator[bytes]:
         async for row in self.rows(run):
-            yield f"{encode(row.payload()).decode()}\n" if row is not None else END
+            yield encode(row.payload()) + b"\n" if row is not None else END

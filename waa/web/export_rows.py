@@ -101,11 +101,11 @@ def by_task(tasks: Iterable[Task]) -> list[Task]:
     return [task for own in attempts.values() for task in own]
 
 
-def csv_line(cells: Iterable[object]) -> str:
-    """One line after RFC 4180, with its line break."""
+def csv_line(cells: Iterable[object]) -> bytes:
+    """One line after RFC 4180, with its line break, in UTF-8."""
     written = io.StringIO()
     csv.writer(written, lineterminator="\r\n").writerow([_cell(cell) for cell in cells])
-    return written.getvalue()
+    return written.getvalue().encode("utf-8", "replace")
 
 
 def moment(at: float | None) -> str:
