@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from waa.core.entity import Boot, Connection, Run, RunId, Task, Trouble, Vm
 from waa.core.error import Failure
+from waa.core.incident import Concern, Incident, Severity
 from waa.core.logs.fact import Activity, Dialect, TaskRef
 from waa.core.observation import Container, GuestProbe, LogKind, LogSource, Machine, Reading, Runner
 from waa.core.spec import Origin, VmSpec
@@ -102,6 +103,22 @@ def a_state(vms: Sequence[Vm] = (), runs: Mapping[Run, Sequence[TaskStatus]] | S
         for index, outcome in enumerate(outcomes, start=1):
             state.put(a_task(run, index, outcome))
     return state
+
+
+def an_incident(run: Run, *tasks: Task, **fields: object) -> Incident:
+    """The guest of a run has not answered for five minutes; it holds up tasks."""
+    defaults: dict[str, object] = {
+        "incident_id": f"{run.vm}-guest_down-1",
+        "concern": Concern.GUEST_DOWN,
+        "severity": Severity.CRITICAL,
+        "title": "The guest's server does not answer",
+        "detail": "no answer: every step fails until /probe answers",
+        "remedy": "Look at the screen; restart the server in the guest, or the container.",
+        "began_at": NOW - 300,
+        "run_id": run.run_id,
+        "tasks": tuple(task.key for task in tasks),
+    }
+    return Incident(vm=run.vm, **(defaults | fields))  # type: ignore[arg-type]
 
 
 def downloading(name: str = "waa-2") -> Vm:

@@ -408,6 +408,8 @@ def test_every_event_that_changes_a_view_touches_its_panel() -> None:
         (EventType.TASK_COMPLETED, replace(task, status=P, score=1.0, ended_at=NOW)),
         (EventType.TASK_SETTLED, replace(task, status=F, score=0.0, ended_at=NOW, provisional=False)),
         (EventType.TROUBLE_MET, Trouble(vm="waa-1", at=NOW, failure=build.CLOSED)),
+        (EventType.INCIDENT_OPENED, build.an_incident(run, task)),
+        (EventType.INCIDENT_RESOLVED, replace(build.an_incident(run, task), ended_at=NOW)),
     ]
     for type_, entity in changes:
         event, after = an_event(type_, entity), before.copy()
