@@ -18,7 +18,7 @@ from waa.web.views.run_chart import RunChart, run_chart
 from waa.web.views.run_domains import RunDomains, run_domains
 from waa.web.views.run_facts import RunFacts, run_facts
 from waa.web.views.run_head import RunHead, run_head
-from waa.web.views.run_table import Entry, entries_of
+from waa.web.views.run_table import Entry, entries_of, first_words
 from waa.web.views.task import Marker, StepShown, number_text, score_of, step_shown
 
 LAST_STEPS = 3
@@ -56,6 +56,7 @@ class ReportRow:
     is_replaced: bool
     tone: str
     badge: str
+    words: str
     score_text: str
     is_provisional: bool
     steps: int
@@ -232,6 +233,7 @@ def _row(place: int, entry: Entry, task: Task) -> ReportRow:
         is_replaced=entry.is_replaced,
         tone=tone,
         badge=badge,
+        words=first_words(task.instruction),
         score_text=number_text(score),
         is_provisional=score is not None and task.provisional,
         steps=task.step,

@@ -274,7 +274,7 @@ def _row(run: Run, entry: Entry) -> TaskRow:
         is_replaced=entry.is_replaced,
         tone=tone,
         badge=badge,
-        words=_first_words(task.instruction) if task is not None else "",
+        words=first_words(task.instruction) if task is not None else "",
         score_text=number_text(score),
         is_provisional=score is not None and task is not None and task.provisional,
         steps=task.step if task is not None and task.is_over else None,
@@ -291,6 +291,7 @@ def _row_id(ref: TaskRef, attempt: int) -> str:
     return f"task-{digest.hexdigest()}"
 
 
-def _first_words(instruction: str) -> str:
+def first_words(instruction: str) -> str:
+    """An instruction in a row, at most MAX_WORDS characters and an ellipsis."""
     words = " ".join(instruction[: 2 * MAX_WORDS].split())
     return words if len(words) <= MAX_WORDS else words[:MAX_WORDS].rpartition(" ")[0] + " …"
