@@ -12,6 +12,7 @@ from waa.core.error import Failure, LinkError, NotFound, Unavailable
 from waa.core.observation import Container, GuestProbe, LogCursor, LogFound, LogKind, LogSource, StatusSeen
 from waa.core.port import CommandResult, Link, LogFollower, RemoteProcess, Watch
 from waa.core.results.folder import FolderFound, FolderLacking, Lack
+from waa.core.results.tree import FileListed
 from waa.core.spec import VmSpec
 from waa.core.status import ContainerStatus, Phase, Reason, TaskStatus
 from waa.core.transition import Rules
@@ -181,6 +182,18 @@ class PlayedVm:
         if name == "broken":
             raise LinkError(Failure(reason=Reason.TIMEOUT, message="too slow"))
         return f"{folder}/{name}".encode()[:max_bytes]
+
+    async def list_results(self, path: str, *, inner: bool) -> Sequence[FileListed]:
+        return [FileListed(f"{path[1:]}/traj.jsonl", 100, 1.0)]
+
+    async def fetch_results(
+        self, path: str, files: Sequence[FileListed], *, inner: bool, into: str, on_progress: Callable[[int, int], None]
+    ) -> None:
+        on_progress(0, 100)
+        if path == "/broken":
+            raise LinkError(Failure(reason=Reason.CLOSED, message="broken"))
+        self.asked.append((into, tuple(file.path for file in files), inner))
+        on_progress(100, 100)
 
 
 class House:
@@ -435,3 +448,28 @@ async def test_a_run_that_did_not_say_where_its_results_lie_says_so() -> None:
         lacking = await house.monitor.task_record(house.tasks()[0].run_id, "notepad", "a-WOS")
         assert isinstance(lacking, FolderLacking)
         assert lacking.lack is Lack.UNSET
+
+
+async def test_a_result_tree_is_fetched_from_a_vm_by_its_name() -> None:
+    async with House() as house:
+        await house.watch()
+        told: list[tuple[float, str]] = []
+
+        async def get(name: str, path: str) -> Sequence[FileListed]:
+            return await house.monitor.fetch_results(
+                name, path, inner=True, into="/kept", on_progress=lambda share, detail: told.append((share, detail))
+            )
+
+        assert [file.path for file in await get("vm", "/results")] == ["results/traj.jsonl"]
+        assert ("/kept", ("results/traj.jsonl",), True) in house.vm.asked
+        assert [share for share, _ in told] == [0.0, 0.0, 1.0]
+        assert all(detail for _, detail in told)
+        with pytest.raises(Unavailable, match="broken"):
+            await get("vm", "/broken")
+        with pytest.raises(NotFound):
+            await get("nobody", "/results")
+        house.vm.refusals.append(Failure(reason=Reason.REFUSED, message="no"))
+        house.vm.break_link(Failure(reason=Reason.CLOSED, message="gone"))
+        await until(lambda: bool(house.monitor.retry_at))
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            await get("vm", "/results")
