@@ -56,7 +56,9 @@
     const item = box.querySelector("[aria-current]");
     if (!item || revealed.get(box) === item.href) return;
     revealed.set(box, item.href);
-    box.scrollTop += item.getBoundingClientRect().top - box.getBoundingClientRect().top - (box.clientHeight - item.offsetHeight) / 2;
+    const place = item.getBoundingClientRect(), frame = box.getBoundingClientRect();
+    box.scrollTop += place.top - frame.top - (box.clientHeight - item.offsetHeight) / 2;
+    box.scrollLeft += place.left - frame.left - (box.clientWidth - item.offsetWidth) / 2;
   });
   const observer = new MutationObserver((records) => {
     const changed = new Set(records.map(({ type, target }) => type === "characterData" && target.parentElement?.closest("[data-glow]")));

@@ -44,10 +44,10 @@ class Folder:
         (self._path / name).write_bytes(a_png(shade))
         return name
 
-    def step(self, number: int, action: str, thought: str = "") -> None:
+    def step(self, number: int, action: str, thought: str = "", *, at: float | None = None) -> None:
         """One step, with its picture."""
         name = self.show(str(number - 1), 60 + 4 * number % 160)
-        stamp = time.strftime("%Y%m%d@%H%M%S", time.gmtime())
+        stamp = time.strftime("%Y%m%d@%H%M%S", time.gmtime(at))
         record = {"step_num": number, "action_timestamp": stamp, "action": action, "screenshot": name, "response": thought}
         with (self._path / "traj.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
@@ -70,6 +70,8 @@ def is_loaded(page: Page, selector: str) -> bool:
 
 def test_keys_and_buttons_lead_from_step_to_step(long_task: str, visit: Visit) -> None:
     page = visit.open_live(f"{long_task}?step=7")
+    pages = page.evaluate("history.length")
+    page.on("load", lambda _: pytest.fail("the page was loaded anew"))
     expect(page.locator(".step-head h3")).to_have_text("Step 7 of 40")
     page.keyboard.press("ArrowRight")
     expect(page.locator(".step-head h3")).to_have_text("Step 8 of 40")
@@ -77,15 +79,67 @@ def test_keys_and_buttons_lead_from_step_to_step(long_task: str, visit: Visit) -
     expect(page.locator(".step-head h3")).to_have_text("Step 7 of 40")
     page.get_by_role("link", name="Previous").click()
     expect(page.locator(".step-head h3")).to_have_text("Step 6 of 40")
+    expect(page).to_have_url(re.compile(r"\?step=6$"))
     page.locator(".step-list a", has_text="text 33").click()
     expect(page).to_have_url(re.compile(r"\?step=33$"))
+    expect(page.locator(".step-head h3")).to_have_text("Step 33 of 40")
     expect(page.locator(".step-list [aria-current]")).to_be_in_viewport()
     box, item = page.locator(".step-list").bounding_box(), page.locator(".step-list [aria-current]").bounding_box()
     assert box is not None
     assert item is not None
     assert box["y"] <= item["y"] <= box["y"] + box["height"]
-    page.go_back()
-    expect(page.locator(".step-head h3")).to_have_text("Step 6 of 40")
+    for _ in range(3):  # faster than steps can be fetched
+        page.keyboard.press("ArrowRight")
+    expect(page.locator(".step-head h3")).to_have_text("Step 36 of 40")
+    page.keyboard.press("Home")
+    expect(page.locator(".step-head h3")).to_have_text("Step 1 of 40")
+    page.keyboard.press("End")
+    expect(page.locator(".step-head h3")).to_have_text("Step 40 of 40")
+    expect(page).to_have_url(re.compile(r"\?step=40$"))
+    assert page.evaluate("history.length") == pages  # back leads to where the reader came from
+    expect_state(page, "connected")
+
+
+def test_steps_are_played_until_the_reader_stops_them(long_task: str, visit: Visit) -> None:
+    page = visit.open_live(f"{long_task}?step=3", reduced_motion="reduce")
+    button = page.locator("#play-button")
+    page.locator("#play-speed").select_option("5")
+    button.click()
+    expect(button).to_have_text("Pause")
+    expect(page.locator(".step-head h3")).to_have_text(re.compile(r"Step ([6-9]|[123]\d) of 40"))
+    expect(page.locator("#play-speed")).to_have_value("5")  # no swap takes the choice away
+    page.locator(".step-head h3").click()
+    page.keyboard.press("Space")
+    expect(button).to_have_text("Play")
+    label = page.locator(".step-list [aria-current] .step-label").text_content()
+    expect(page).to_have_url(re.compile(rf"\?step={label}$"))
+    page.reload()
+    expect(page.locator(".step-list [aria-current] .step-label")).to_have_text(label or "")
+
+
+def test_in_the_end_of_playing_a_running_task_is_followed(long_task: str, visit: Visit) -> None:
+    page = visit.open_live(f"{long_task}?step=38")
+    page.locator("#play-speed").select_option("5")
+    page.locator(".step-head h3").click()
+    page.keyboard.press("Space")
+    expect(page.locator(".step-list-head .chip")).to_have_text("following")
+    expect(page.locator("#play-button")).to_have_text("Play")
+    expect(page.locator(".step-head h3")).to_have_text("Step 40 of 40")
+    assert "?" not in page.url
+
+
+def test_the_film_strip_shows_the_steps_around(long_task: str, visit: Visit) -> None:
+    page = visit.open_live(f"{long_task}?step=30")
+    frame = page.locator(".film [aria-current]")
+    expect(frame).to_have_text("30")
+    expect(frame).to_be_in_viewport()
+    assert page.wait_for_function("document.querySelector('.film [aria-current] img').naturalWidth === 160")
+    page.locator(".film a", has_text="32").click()
+    expect(page.locator(".step-head h3")).to_have_text("Step 32 of 40")
+    expect(page.locator(".film [aria-current]")).to_have_text("32")
+    page.locator(".film a", has_text="31").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".step-head h3")).to_have_text("Step 31 of 40")
 
 
 def test_the_marker_lies_where_the_action_points(long_task: str, visit: Visit) -> None:
@@ -113,14 +167,52 @@ def test_a_running_task_is_followed_without_reloading(long_task: str, desk: Desk
     pinned.goto(f"{long_task.replace('long-1', 'live-1')}?step=1")
     expect_state(pinned, "connected")
     folder.show("2")
-    desk.step("DONE")
+    desk.step('computer.keyboard.write("live 3")')
     expect(pinned.locator(".step-head h3")).to_have_text("Step 1 of 3")
     expect(page.locator(".step-head h3")).to_have_text("Step 3 of 3")
-    pinned.get_by_role("link", name="Follow live").click()
+    with pinned.expect_request(re.compile("/stream")):  # it tells of what is shown now
+        pinned.get_by_role("link", name="Follow live").click()
     expect(pinned.locator(".step-head h3")).to_have_text("Step 3 of 3")
+    with pinned.expect_request(re.compile("/stream")):
+        pinned.keyboard.press("Home")
+    expect(pinned.locator(".step-head h3")).to_have_text("Step 1 of 3")
+    folder.show("3")
+    desk.step("DONE")
+    expect(pinned.locator(".step-head h3")).to_have_text("Step 1 of 4")
+    expect(pinned).to_have_url(re.compile(r"\?step=1$"))
+    expect(page.locator(".step-head h3")).to_have_text("Step 4 of 4")
     desk.finish(0.25)
     expect(page.locator(".task-facts .result-icon")).to_have_text("FAIL")
     expect(page.locator(".task-score")).to_have_text("0.25")
+
+
+def test_what_opens_is_read_and_follows_the_step(desk: Desk, visit: Visit) -> None:
+    run = desk.start_run([("clock", "texts-1")])
+    began_at = float(int(time.time())) + 1
+    folder = Folder(desk, "clock", "texts-1")
+    for number in (1, 2, 3):
+        at = began_at + number
+        folder.step(number, f"act({number})", at=at)
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
+        desk.write(f"[{stamp},500 INFO agent/1-MainProcess] note {number} <b>x</b> token=secret{number}\ncontinued {number}\n")
+    tasks = desk.folder / "evaluation_examples_windows" / "examples" / "clock"
+    tasks.mkdir(parents=True, exist_ok=True)
+    (tasks / "texts-1.json").write_text(json.dumps({"instruction": "Do it.", "evaluator": {"func": "exact_match"}}), encoding="utf-8")
+    page = visit.open_live(f"{desk.url}/runs/{run}/tasks/clock/texts-1?step=2")
+    lines = page.locator("#step-log-body .step-log-lines")
+    expect(lines).to_have_count(0)
+    page.locator("#step-log summary").click()
+    expect(lines.locator("li")).to_have_text([re.compile(r"note 2 <b>x</b> token=\*\*\*$"), "continued 2"])
+    page.locator("#task-spec summary").click()
+    expect(page.locator("#task-spec-body .spec-facts")).to_contain_text("exact_match")
+    page.locator("h1").click()
+    page.keyboard.press("ArrowLeft")
+    expect(lines).to_contain_text("continued 1")
+    page.keyboard.press("End")
+    expect(lines).to_contain_text("continued 3")
+    desk.step("act(4)")  # the panel is swapped by the stream, and what is open stays
+    expect(lines).to_contain_text("Step 1: act(4)")
+    expect(page.locator("#task-spec-body .spec-facts")).to_contain_text("exact_match")
 
 
 def test_results_lead_to_their_task(long_task: str, visit: Visit) -> None:

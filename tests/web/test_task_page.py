@@ -311,7 +311,9 @@ async def test_programs_get_all_of_it() -> None:
         assert (told["folder"], told["lacking"]) == ("/results/0/clock/t-1", None)
         first, last = told["steps"]
         url = f"{TASK}/1/files/screenshot-step_reset_x.png"
-        assert first["before"] == {"name": "screenshot-step_reset_x.png", "url": url, "width": 1000, "height": 500}
+        named = {"name": "screenshot-step_reset_x.png", "url": url, "thumbnail": f"{url}?width=320", "width": 1000, "height": 500}
+        assert first["before"] == named
+        assert told["specification"] == f"/api{TASK}/spec"
         assert (first["points"], first["thought"], first["label"]) == ([{"x": 0.25, "y": 0.5}], "thought", "1")
         assert (last["done"], last["action"]) == (True, "DONE")
         assert (await built.ask(url)).code == 200

@@ -13,12 +13,18 @@ from waa.core.results.folder import Lack
 from waa.core.results.record import Picture, StepRecord
 from waa.core.spec import Origin
 from waa.core.status import TaskStatus
+from waa.services.picture import WIDTHS
 from waa.services.task_record import RecordSeen
 from waa.web.view import Look, View
 from waa.web.views.run import BADGES, need_run, task_url
 
 MAX_LISTED = 300
 """Steps that are listed around the one shown; the others are a click away."""
+
+MAX_FRAMES = 60
+"""Of the film strip, around the step shown."""
+FRAME_WIDTH = 120
+"""Of its pictures on the page; their files are a little larger, for fine screens."""
 
 _MODULE = re.compile(r"^(?:computer\.[a-z]{1,20}|pyautogui)\.(?=[a-zA-Z])")
 _LABEL = re.compile(r"\d{1,7}(?:\.\d{1,5})?", re.ASCII)
@@ -83,6 +89,20 @@ class StepLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A step in the film strip: the picture that is shown with it, small ("": it has none) and ``height`` pixels high, and the outcome
+    where it is the last of a task that is over."""
+
+    label: str
+    url: str
+    is_shown: bool
+    picture_url: str
+    height: int
+    tone: str
+    badge: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepShown:
     """The step that is shown large. ``is_before``: the picture is what the agent saw; else what came of it.
     ``radius`` is the markers', in pixels of the picture; ``trail`` connects them where there are several."""
@@ -106,9 +126,13 @@ class StepShown:
 class TaskDetail(View):
     """One attempt at a task. ``attempt`` 0: it has not begun. ``steps`` are those around the one shown, ``earlier`` and
     ``later`` lead to those that are not listed. ``wanted`` is the label of a step that was asked for and is not there.
-    ``lack`` says why there are no files, or that they are as they were read last (``is_kept``)."""
+    ``lack`` says why there are no files, or that they are as they were read last (``is_kept``). ``vm`` "": the run was imported
+    from ``source``. ``log_url`` is where the log's lines of the step shown are, of the whole attempt where there is no step, "" before
+    it begins."""
 
     run_id: str
+    run_name: str
+    source: str
     vm: str
     is_demo: bool
     domain: str
@@ -132,11 +156,15 @@ class TaskDetail(View):
     log_step: int
     count: int
     steps: tuple[StepLine, ...]
+    frames: tuple[Frame, ...]
+    log_url: str
+    specification_url: str
     earlier: StepLine | None
     later: StepLine | None
     step: StepShown | None
     previous: StepLine | None
     next: StepLine | None
+    first: StepLine | None
     follow: StepLine | None
     wanted: str
     is_pinned: bool
@@ -203,6 +231,8 @@ def task_detail(look: Look, about: str | None) -> TaskDetail:
     return TaskDetail(
         now=look.now,
         run_id=run.run_id,
+        run_name=run.name,
+        source=run.imported.source if run.imported is not None else "",
         vm=run.vm,
         is_demo=vm is not None and vm.spec.origin is Origin.DEMO,
         domain=subject.domain,
@@ -231,11 +261,15 @@ def task_detail(look: Look, about: str | None) -> TaskDetail:
         log_step=task.step if task is not None else 0,
         count=len(lines),
         steps=tuple(lines[first:last]),
+        frames=_frames(recorded, lines, place, task) if task is not None else (),
+        log_url=_log_url(task, lines[place].label if lines else None) if task is not None else "",
+        specification_url=f"{task_url(run.run_id, subject.domain, subject.task_id)}/spec",
         earlier=lines[first - 1] if first > 0 else None,
         later=lines[last] if last < len(lines) else None,
         step=step_shown(recorded[place], lines[place].label, task) if recorded and task is not None else None,
         previous=lines[place - 1] if place > 0 else None,
         next=lines[place + 1] if place + 1 < len(lines) else None,
+        first=lines[0] if lines else None,
         follow=lines[-1] if lines else None,
         wanted=wanted,
         is_pinned=subject.step is not None and not wanted,
@@ -275,6 +309,35 @@ def _lines(steps: Sequence[StepRecord], place: int, subject: TaskSubject) -> lis
         )
         for index, (step, label) in enumerate(zip(steps, labels_of(steps), strict=True))
     ]
+
+
+def _frames(steps: Sequence[StepRecord], lines: Sequence[StepLine], place: int, task: Task) -> tuple[Frame, ...]:
+    first = max(0, min(place - MAX_FRAMES // 2, len(lines) - MAX_FRAMES))
+    tone, badge = BADGES[task.status]
+    frames = []
+    for index, (step, line) in enumerate(
+        zip(steps[first : first + MAX_FRAMES], lines[first : first + MAX_FRAMES], strict=True), start=first
+    ):
+        picture = step.before or step.after
+        width, height = picture.size if picture is not None and picture.size is not None else (16, 10)
+        is_end = task.is_over and index == len(lines) - 1
+        frames.append(
+            Frame(
+                label=line.label,
+                url=line.url,
+                is_shown=line.is_shown,
+                picture_url=f"{picture_url(task, picture.name)}?width={WIDTHS[0]}" if picture is not None else "",
+                height=min(FRAME_WIDTH, max(1, round(FRAME_WIDTH * height / width))),
+                tone=tone if is_end else "",
+                badge=badge if is_end else "",
+            )
+        )
+    return tuple(frames)
+
+
+def _log_url(task: Task, label: str | None) -> str:
+    url = f"{task_url(task.run_id, task.domain, task.task_id, task.attempt)}/log"
+    return f"{url}?step={label}" if label is not None else url
 
 
 def place_of(steps: Sequence[StepRecord], wanted: str | None) -> tuple[int, str]:
