@@ -100,7 +100,7 @@ def test_a_stall_is_named_by_its_cause_alone(concern: Concern, vm: dict[str, Any
     assert item.concern is concern
     assert item.run_id == RUN.run_id
     assert item.tasks == ("notepad/task-1#1",)
-    assert "notepad/task-1" in item.detail or concern is Concern.UNREACHABLE
+    assert "notepad/task-1" in item.text or concern is Concern.UNREACHABLE
     assert item.title
     assert item.remedy
     assert item.since_at is not None
@@ -108,16 +108,16 @@ def test_a_stall_is_named_by_its_cause_alone(concern: Concern, vm: dict[str, Any
 
 def test_the_detail_names_task_and_step_and_the_title_the_cause() -> None:
     (item,) = seen(working(), RUN, busy(changed_at=NOW - 1000))
-    assert (item.title, item.detail, item.since_at) == ("The model does not answer", "notepad/task-1, step 4", NOW - 1000)
+    assert (item.title, item.text, item.since_at) == ("The model does not answer", "notepad/task-1, step 4", NOW - 1000)
     (item,) = seen(working(container=EXITED), RUN, busy())
-    assert item.detail == "winarena exited with status 137 (killed: out of memory, or by hand); holds up notepad/task-1, step 4"
+    assert item.text == "winarena exited with status 137 (killed: out of memory, or by hand); holds up notepad/task-1, step 4"
 
 
 def test_one_cause_holds_up_all_tasks_that_run_side_by_side() -> None:
     tasks = [busy(task_id=f"t{n}", worker=f"w{n}", index=n, changed_at=NOW - 1000) for n in (1, 2, 3)]
     (item,) = seen(working(probe=SILENT), RUN, *tasks)
     assert item.tasks == ("notepad/t1#1", "notepad/t2#1", "notepad/t3#1")
-    assert item.detail.endswith("holds up notepad/t1, step 4 and 2 more")
+    assert item.text.endswith("holds up notepad/t1, step 4 and 2 more")
     assert concerns(working(), RUN, *tasks) == [Concern.MODEL_HUNG] * 3
 
 
@@ -170,7 +170,7 @@ def test_a_loop_is_critical_by_action_and_screen_and_none_where_the_screen_chang
     assert (unsure.severity, unsure.title) == (Severity.WARNING, "The agent repeats itself")
     (sure,) = seen(working(), RUN, busy(repeats=5, same_screens=5))
     assert (sure.severity, sure.title) == (Severity.CRITICAL, "The agent goes in circles")
-    assert sure.detail == "notepad/task-1, step 4: the same action 6 times in a row, and the screen stays the same"
+    assert sure.text == "notepad/task-1, step 4: the same action 6 times in a row, and the screen stays the same"
     assert seen(working(), RUN, busy(repeats=5, same_screens=4)) == []
     assert seen(working(), RUN, busy(repeats=4, same_screens=5)) == []
 
@@ -191,10 +191,10 @@ CUT = a_run(status=RunStatus.INTERRUPTED, ended_at=NOW - 50, end_reason="the run
 
 def test_a_run_that_stopped_before_its_end_is_told_once() -> None:
     (item,) = seen(working(phase=Phase.IDLE, phase_at=NOW - 5000), CUT)
-    assert (item.concern, item.detail) == (Concern.RUNNER_GONE, f"{CUT.end_reason} (0 of 30 tasks done)")
+    assert (item.concern, item.text) == (Concern.RUNNER_GONE, f"{CUT.end_reason} (0 of 30 tasks done)")
     (item,) = seen(working(phase=Phase.OFF, container=EXITED), CUT)
     assert (item.concern, item.severity) == (Concern.CONTAINER_OFF, Severity.CRITICAL)
-    assert item.detail.endswith("(0 of 30 tasks done)")
+    assert item.text.endswith("(0 of 30 tasks done)")
 
 
 def test_a_container_that_ended_with_its_run_is_idle_not_broken() -> None:
@@ -207,7 +207,7 @@ def test_a_container_that_ended_with_its_run_is_idle_not_broken() -> None:
 def test_a_container_that_is_not_there_is_not_told_to_be_started() -> None:
     absent = Reading(value=Container(status=ContainerStatus.ABSENT), since_at=NOW - 9)
     (item,) = seen(working(phase=Phase.OFF, container=absent, run_id=None))
-    assert (item.detail, item.remedy) == (
+    assert (item.text, item.remedy) == (
         "there is no container winarena",
         "Start the benchmark's container, or correct the setting container.",
     )
@@ -219,7 +219,7 @@ def test_a_container_that_is_not_there_is_not_told_to_be_started() -> None:
 def test_out_of_reach_is_told_after_its_limit_and_nothing_else_meanwhile() -> None:
     assert seen(working(connection=replace(AWAY, since_at=NOW - 5), probe=SILENT), RUN, busy()) == []
     (item,) = seen(working(connection=AWAY), RUN, busy())
-    assert (item.title, item.detail) == (
+    assert (item.title, item.text) == (
         "Out of reach: the VM does not answer",
         "no answer within 10 s; holds up notepad/task-1, step 4",
     )
@@ -242,9 +242,9 @@ def test_a_set_up_phase_is_slow_by_what_is_usual_else_by_the_fixed_limit() -> No
     assert seen(vm, usual_s=usual(800)) == []
     (item,) = seen(vm, usual_s=usual(600))
     assert (item.concern, item.severity) == (Concern.SETUP_SLOW, Severity.WARNING)
-    assert item.detail == "downloading: this phase usually takes 10 min"
+    assert item.text == "downloading: this phase usually takes 10 min"
     (item,) = seen(setting_up(Phase.DOWNLOADING, since_s=4000))
-    assert item.detail == "downloading: this phase usually takes less than 60 min"
+    assert item.text == "downloading: this phase usually takes less than 60 min"
     assert seen(setting_up(Phase.EXTRACTING, since_s=200), usual_s=usual(20)) == []  # the floor
 
 

@@ -140,8 +140,8 @@ def test_rerun_lists_are_offered_where_they_hold_something() -> None:
     state, run = running(P, F, E, U, plan=(), status=RunStatus.FINISHED, ended_at=NOW)
     links = {link.text: link.attributes["href"] for link in shown(state).one(class_="reruns").all(tag="a")}
     assert links == {
-        "Rerun list without a verdict: 2 tasks": f"/runs/{run.run_id}/rerun.json",
-        "with all not passed: 3 tasks": f"/runs/{run.run_id}/rerun.json?status=error,unknown,missing,failed",
+        "2 tasks without a verdict": f"/runs/{run.run_id}/rerun.json",
+        "3 tasks not passed": f"/runs/{run.run_id}/rerun.json?status=error,unknown,missing,failed",
     }
     state, _ = running(P, P, plan=())
     assert not shown(state).all(class_="reruns")
@@ -255,7 +255,7 @@ async def test_a_page_is_notified_of_a_critical_incident_once_and_its_panel_foll
         notice = await heard(page, "vm-1: ", event="notify")
         assert notice.data == {
             "title": "vm-1: The guest's server does not answer",
-            "body": "no answer: every step fails until /probe answers; holds up vlc/a, before its first step",
+            "body": "vlc/a, no answer: every step fails until /probe answers",
             "tag": next(iter(built.recorder.state.incidents)),
         }
         await built.record(StatusSeen(vm="vm-1", at=built.clock(), probe=READY))

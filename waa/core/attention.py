@@ -13,7 +13,7 @@ from waa.core.dwell import UsualTime, unknown_time
 from waa.core.entity import Run, RunId, Task, Vm
 from waa.core.incident import Concern, Severity
 from waa.core.observation import Container
-from waa.core.stall import HUNG, last_sign_at, place_of, usual_task_s
+from waa.core.stall import HUNG, last_sign_at, name_of, place_of, step_of, usual_task_s
 from waa.core.state import State, current_run
 from waa.core.status import ContainerStatus, Phase, Reason, RunStatus
 from waa.core.stuck import EXIT_WORDS, WAITS, is_crash_loop, setup_error, stuck_setup, waits_for_answer
@@ -59,7 +59,7 @@ SETUP_AFTER_S: Mapping[Phase, float] = {
 class Attention:
     """One thing to look at: its cause, what is held up by it, and in ``remedy`` what the user can do. ``since_at`` is when it began.
 
-    ``subject``, ``run_id`` and ``tasks`` are those of the incident (see ``Incident``); ``tasks`` are held up now.
+    ``subject``, ``run_id`` and ``tasks`` are those of the incident (see ``Incident``); ``tasks`` are held up now, ``where`` names them.
     """
 
     vm: str
@@ -70,8 +70,16 @@ class Attention:
     remedy: str = ""
     since_at: float | None = None
     subject: str = ""
+    where: str = ""
     run_id: RunId | None = None
     tasks: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The detail with the tasks that are held up."""
+        if not self.where:
+            return self.detail
+        return f"{self.where}, {self.detail}" if self.subject else f"{self.detail}; holds up {self.where}"
 
 
 def attention_of(state: State, *, now: float, limits: Limits, usual_s: UsualTime = unknown_time) -> list[Attention]:
@@ -226,7 +234,7 @@ class _Look:
             silent_s = self._now - sign_at
             if silent_s >= self._limits.stalled_after_s and silent_s >= usual_task_s(self._state, task):
                 concern, title, remedy = HUNG[task.activity]
-                yield self._item(concern, title, place_of([task]), remedy, sign_at, task=task)
+                yield self._item(concern, title, step_of(task), remedy, sign_at, task=task)
             elif task.repeats >= self._limits.loop_repeats:
                 yield from self._loop(task)
 
@@ -237,7 +245,7 @@ class _Look:
             return
         is_sure = task.same_screens is not None
         title = "The agent goes in circles" if is_sure else "The agent repeats itself"
-        detail = f"{place_of([task])}: the same action {task.repeats + 1} times in a row"
+        detail = f"{step_of(task)}: the same action {task.repeats + 1} times in a row"
         detail += ", and the screen stays the same" if is_sure else ""
         remedy = "Look at the screen: the action changes nothing, and the task will use up its steps."
         severity = Severity.CRITICAL if is_sure else Severity.WARNING
@@ -302,10 +310,11 @@ class _Look:
             concern=concern,
             severity=severity,
             title=title,
-            detail=detail if task is not None or not held else f"{detail}; holds up {place_of(held)}",
+            detail=detail,
             remedy=remedy,
             since_at=since_at,
             subject=task.key if task is not None else "",
+            where=name_of(task) if task is not None else place_of(held),
             run_id=about.run_id if about is not None else None,
             tasks=tuple(each.key for each in held),
         )

@@ -59,10 +59,18 @@ def place_of(tasks: Sequence[Task]) -> str:
     """Where tasks are, in words; "" for none."""
     if not tasks:
         return ""
-    first = tasks[0]
-    step = f"step {first.step}" if first.step else "before its first step"
     more = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
-    return f"{first.domain}/{first.task_id}, {step}{more}"
+    return f"{name_of(tasks[0])}, {step_of(tasks[0])}{more}"
+
+
+def name_of(task: Task) -> str:
+    """A task as people name it."""
+    return f"{task.domain}/{task.task_id}"
+
+
+def step_of(task: Task) -> str:
+    """How far a task is."""
+    return f"step {task.step}" if task.step else "before its first step"
 
 
 def _durations_s(tasks: Iterable[Task]) -> list[float]:

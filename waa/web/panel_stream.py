@@ -366,4 +366,6 @@ def _is_alarm(incident: Incident, event: Event) -> bool:
 
 def _alarm(incident: Incident) -> dict[str, str]:
     """The text of a browser notification about a VM."""
-    return {"title": f"{incident.vm}: {incident.title}", "body": incident.detail[:200], "tag": incident.incident_id}
+    names = [key.rpartition("#")[0] for key in incident.tasks[:1]]
+    body = ", ".join([*names, *filter(None, [incident.detail])])
+    return {"title": f"{incident.vm}: {incident.title}", "body": body[:200], "tag": incident.incident_id}
