@@ -29,6 +29,14 @@ class Unavailable(WaaError):
     """It cannot be done now; trying again later can help."""
 
 
+class SignInNeeded(WaaError):
+    """Who asks is not known, or not any more."""
+
+
+class Forbidden(WaaError):
+    """Who asks is known, and may not do this."""
+
+
 class Cancelled(WaaError):
     """Who asked for it wants it no more."""
 

@@ -1,9 +1,10 @@
 """What the services need from the adapters, as protocols: the arrows of imports stay downward."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from waa.core.access import ApiKey, AuditEntry, AuditQuery, LoginLink, Session
 from waa.core.entity import Entity, RunId
 from waa.core.error import Failure, LinkError
 from waa.core.event import Change, Event, EventType
@@ -208,6 +209,48 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Ask the database for a sign of life."""
+
+    def close(self) -> None:
+        """Give everything back. May be called twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRecords:
+    """The keys (revoked ones too), the sessions that were not ended, and the number of the change that they reflect."""
+
+    keys: Sequence[ApiKey]
+    sessions: Sequence[Session]
+    revision: int
+
+
+class AccessStore(Protocol):
+    """Keeps keys, sessions, login links and the audit log; never a secret. Several processes may write at once: the running
+    server and a command beside it. Methods block; all raise Unavailable where the database cannot be used now."""
+
+    def load(self) -> AccessRecords:
+        """All keys and live sessions."""
+
+    def revision(self) -> int:
+        """The number of the last change of a key or session, whoever made it."""
+
+    def put(self, changes: Sequence[ApiKey | Session | LoginLink], entries: Sequence[AuditEntry]) -> int:
+        """Keep these versions and what the audit log says about them, in one transaction. Gives its revision."""
+
+    def use_link(self, digest: str, at: float) -> LoginLink | None:
+        """Use up a link, None where there is none that can be used (any more): of two at once, one gets it."""
+
+    def touch(self, *, keys: Mapping[str, float], sessions: Mapping[str, float]) -> None:
+        """When keys were last used and sessions last seen, by id. No change in the sense of ``revision``."""
+
+    def add_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Write to the audit log."""
+
+    def audit(self, query: AuditQuery) -> list[AuditEntry]:
+        """Entries of the audit log, newest first."""
+
+    def prune(self, *, before: float, max_entries: int) -> None:
+        """Drop audit entries, revoked keys, ended or expired sessions and links from before a moment, and the oldest entries beyond
+        a number."""
 
     def close(self) -> None:
         """Give everything back. May be called twice."""

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
@@ -129,18 +130,45 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
             yield connection
 
 
+def upsert(
+    connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, object]], *, keys: Sequence[str], keep: Collection[str]
+) -> None:
+    """Insert the rows; where one with its keys exists, set all columns but ``keep``."""
+    insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    values = {column.name: insert.excluded[column.name] for column in table.c if column.name not in keep}
+    connection.execute(insert.on_conflict_do_update(index_elements=list(keys), set_=values), rows)
+
+
+def is_current(engine: sa.Engine) -> bool:
+    """Whether the tables are there in their newest form. Raises SQLAlchemyError where the database cannot be read."""
+    path = _path(engine.url)
+    if path is not None and not path.exists():
+        return False
+    with engine.connect() as connection:
+        return set(MigrationContext.configure(connection).get_current_heads()) == set(_scripts().get_heads())
+
+
 def migrate(connection: sa.Connection) -> None:
     """Bring the tables to the newest form, in the transaction of ``connection``. Raises Conflict: they are newer."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config = _settings()
     config.attributes["connection"] = connection
-    revisions = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
+    revisions = {revision.revision for revision in _scripts().walk_revisions()}
     heads = MigrationContext.configure(connection).get_current_heads()
     if not set(heads) <= revisions:
         raise Conflict(
             f"The database {where(connection.engine)} was made by a newer version of this program. Update it, or use another data folder."
         )
     command.upgrade(config, "head")
+
+
+def _settings() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_settings())
 
 
 @contextmanager

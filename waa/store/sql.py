@@ -1,14 +1,13 @@
 """The store in a SQL database: SQLite in the data folder by default, PostgreSQL by URL."""
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypedDict
 from uuid import uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from waa.core.codec import decode, decode_entity, encode, kind_of
 from waa.core.entity import Entity, Run, RunId, Task, Trouble, Vm
@@ -20,7 +19,7 @@ from waa.core.observation import LogCursor
 from waa.core.port import Snapshot
 from waa.core.state import MAX_TROUBLES
 from waa.store import schema
-from waa.store.engine import Claim, claim, make_engine, migrate, translated, where, writing
+from waa.store.engine import Claim, claim, make_engine, migrate, translated, upsert, where, writing
 
 _TYPES = frozenset(type_.value for type_ in EventType)
 MAX_PARAMETERS = 500
@@ -252,7 +251,7 @@ def _put_entities(connection: sa.Connection, events: Iterable[Event], encoded: S
             newest[row["kind"], row["key"]] = row
     if newest:
         keep = ("kind", "key", "position")
-        _upsert(connection, schema.entity, list(newest.values()), keys=("kind", "key"), keep=keep)
+        upsert(connection, schema.entity, list(newest.values()), keys=("kind", "key"), keep=keep)
 
 
 def _row(entity: Vm | Run | Task | Job | Incident, position: int, data: str) -> _EntityRow:
@@ -279,16 +278,7 @@ def _put_cursors(connection: sa.Connection, cursors: Sequence[LogCursor]) -> Non
     newest = {(cursor.vm, cursor.source.key): cursor for cursor in cursors}
     rows = [{"vm": vm, "log_key": _text(key), "data": encode(cursor).decode()} for (vm, key), cursor in newest.items()]
     if rows:
-        _upsert(connection, schema.cursor, rows, keys=("vm", "log_key"), keep=("vm", "log_key"))
-
-
-def _upsert(
-    connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, object]], *, keys: Sequence[str], keep: Collection[str]
-) -> None:
-    """Insert the rows; where one with its keys exists, set all columns but ``keep``."""
-    insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    values = {column.name: insert.excluded[column.name] for column in table.c if column.name not in keep}
-    connection.execute(insert.on_conflict_do_update(index_elements=list(keys), set_=values), rows)
+        upsert(connection, schema.cursor, rows, keys=("vm", "log_key"), keep=("vm", "log_key"))
 
 
 def _text(value: str) -> str:
