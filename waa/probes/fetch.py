@@ -25,7 +25,7 @@ from waa.probes.script import MARK
 from waa.probes.section import engine_failure
 
 LIST_TIMEOUT_S = 120.0
-MAX_LIST_BYTES = 256 * 1024**2
+MAX_LIST_BYTES = 128 * 1024**2
 BATCH_FILES = 256
 BATCH_BYTES = 32 * 1024**2
 BATCH_TIMEOUT_S = 300.0
@@ -52,8 +52,9 @@ else
   show='for file; do printf "%s 0 %s\n" "$(wc -c <"$file")" "$file"; done'
 fi
 echo =
-find . -maxdepth "$2" \( -name '.?*' -o -name "*$nl*" -o -name __pycache__ -o -name __MACOSX \) -prune -o -type f \( \
-  -name '*.json' -o -name traj.jsonl -o -name result.txt -o -name error.txt -o -name '*.png' -o -name '*.log' \
+find . -maxdepth "$2" \( -name '.?*' -o -name "*$nl*" -o -name __pycache__ -o -name __MACOSX \) -prune -o -type f \
+  ! -name 'window_image-*' ! -name 'foreground_window-*' ! -name 'regions-*' ! -name 'human_input-*' \( \
+  -name traj.jsonl -o -name result.txt -o -name error.txt -o -name '*.json' -o -name '*.png' -o -name '*.log' \
   -o -name 'plan_result-step_*.txt' \) -exec /bin/sh -c "$show" "$0" {} + 2>/dev/null
 echo .
 """
