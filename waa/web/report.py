@@ -35,7 +35,7 @@ FULL = "left out: the report has as many screenshots as it may hold"
 class Tally:
     """What became of the screenshots; ``bytes_left``: room for more of them."""
 
-    bytes_left: int = MAX_PICTURE_BYTES
+    bytes_left: int
     shown: int = 0
     left_out: int = 0
     missing: int = 0
@@ -53,7 +53,7 @@ class ReportHandler(DownloadHandler):
         await self.send(self._pieces(report, pictures, policy), name=f"{run_id}-report.html", type_="text/html; charset=utf-8")
 
     async def _pieces(self, report: Report, pictures: Pictures, policy: str) -> AsyncIterator[bytes]:
-        tally = Tally()
+        tally = Tally(bytes_left=MAX_PICTURE_BYTES)
         yield self._part("head", report=report, policy=policy)
         tasks = self.deps.recorder.state.tasks.get(report.head.run.run_id, {})
         known = {(task.domain, task.task_id, task.attempt): task for task in list(tasks.values())}
