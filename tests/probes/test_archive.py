@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from tests.core.results.tree import CORPUS
 from waa.core.error import Cancelled, Invalid, Unavailable
 from waa.core.results.tree import ExtractLimits, ExtractReport, find_runs, matters
-from waa.probes import archive
+from waa.probes import archive, packed
 from waa.probes.archive import checked_path, extract, extract_tar_stream
 from waa.probes.results import list_tree
 
@@ -51,13 +51,13 @@ def a_tar(files: Mapping[str, bytes], *, kind: int = tarfile.GNU_FORMAT, **field
 def a_zip(files: Mapping[str, bytes], **fields: Any) -> bytes:
     """A zip with these files; ``fields`` are set on every entry."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as zipped:
         for name, data in files.items():
             entry = zipfile.ZipInfo(name, date_time=(2026, 2, 4, 12, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
             for field, value in fields.items():
                 setattr(entry, field, value)
-            packed.writestr(entry, data)
+            zipped.writestr(entry, data)
     return out.getvalue()
 
 
@@ -352,7 +352,7 @@ def test_a_directory_of_many_entries_is_refused_before_it_is_read(tmp_path: Path
 
 
 def test_xz_that_asks_for_much_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_XZ_MEMORY", 8 * 1024 * 1024)
+    monkeypatch.setattr(packed, "MAX_XZ_MEMORY", 8 * 1024 * 1024)
     assert "damaged" in refused(tmp_path, lzma.compress(a_tar({TRAJ: b"x"}), preset=9))
 
 

@@ -5,7 +5,6 @@ refuses the whole archive: links, devices, absolute names, names with ``..``, en
 differ. What is written is counted as it is written; no header is believed. Archives in archives are not opened.
 """
 
-import bz2
 import lzma
 import os
 import shutil
@@ -19,22 +18,20 @@ from collections.abc import Callable, Container
 from glob import escape
 from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from waa.core.error import Cancelled, Invalid, Unavailable
 from waa.core.results.tree import ExtractLimits, ExtractReport, matters
+from waa.probes.packed import CHUNK, DECOMPRESSORS, PackedFile, Source, Unpacking
 from waa.probes.tar import BLOCK, TarError, TarReader, is_header
 
 DEFAULT_LIMITS = ExtractLimits()
-CHUNK = 64 * 1024
 RATIO_FROM_BYTES = 64 * 1024**2
 """A small tree of one-colour pictures may well be packed a thousand times."""
 MAX_STREAM = 4
 """Times ``max_bytes``: as much of a packed tar is looked through, with what is passed over."""
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 2_000
-MAX_XZ_MEMORY = 256 * 1024**2
-"""xz -9 needs 65 MiB; a header can ask for 4 GiB."""
 ZIP_ENTRY_BYTES = 512
 """Of the directory at a zip's end, on average; it is read as a whole."""
 
@@ -43,13 +40,6 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARTIAL = ".part"
 _MAGIC = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\0": "xz", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip"}
 _WHAT = "a zip or a tar (plain, gzip, bzip2 or xz)"
-
-
-class Source(Protocol):
-    """Something to read bytes from."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to so many bytes, none at the end."""
 
 
 def extract(
@@ -235,8 +225,8 @@ def _kind(file: BinaryIO) -> str:
 
 
 def _take_packed(file: BinaryIO, kind: str, unpacker: Unpacker, on_progress: Callable[[float], None]) -> None:
-    packed = _Packed(file, os.fstat(file.fileno()).st_size, on_progress)
-    source = _Stream(packed, _DECOMPRESSORS[kind]) if kind in _DECOMPRESSORS else packed
+    packed = PackedFile(file, os.fstat(file.fileno()).st_size, on_progress)
+    source = Unpacking(packed, DECOMPRESSORS[kind]) if kind in DECOMPRESSORS else packed
     _take_tar(_Unpacked(source, packed, unpacker), unpacker)
 
 
@@ -299,26 +289,10 @@ def _check_ratio(unpacked: int, packed: int, limits: ExtractLimits) -> None:
         raise Invalid("archive", f"it unpacks to more than {limits.max_ratio} times its size")
 
 
-class _Packed:
-    """The archive's file; tells how much of it was read."""
-
-    def __init__(self, file: BinaryIO, size: int, on_progress: Callable[[float], None]) -> None:
-        self.done = 0
-        self._file = file
-        self._size = max(1, size)
-        self._on_progress = on_progress
-
-    def read(self, size: int, /) -> bytes:
-        data = self._file.read(size)
-        self.done += len(data)
-        self._on_progress(min(1.0, self.done / self._size))
-        return data
-
-
 class _Unpacked:
     """What comes out of a packed tar, all of which counts."""
 
-    def __init__(self, source: Source, packed: _Packed, unpacker: Unpacker) -> None:
+    def __init__(self, source: Source, packed: PackedFile, unpacker: Unpacker) -> None:
         self._source = source
         self._packed = packed
         self._unpacker = unpacker
@@ -333,78 +307,6 @@ class _Unpacked:
         if self._done > MAX_STREAM * limits.max_bytes:
             raise Invalid("archive", f"more than {_mega(MAX_STREAM * limits.max_bytes)} are not looked through")
         return data
-
-
-class _Decompressor(Protocol):
-    """What bzip2's and xz's have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-
-    @property
-    def needs_input(self) -> bool: ...
-
-    @property
-    def unused_data(self) -> bytes: ...
-
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
-
-
-class _Gunzip:
-    """gzip's as a ``_Decompressor``."""
-
-    def __init__(self) -> None:
-        self._inner = zlib.decompressobj(wbits=31)
-        self._is_full = False
-
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._is_full
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inner.unused_data
-
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        found = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
-        self._is_full = len(found) == max_length
-        return found
-
-
-def _xz() -> _Decompressor:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)
-
-
-_DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {"gz": _Gunzip, "bz2": bz2.BZ2Decompressor, "xz": _xz}
-
-
-class _Stream:
-    """The content of a packed file, which may be several packed ones in a row. Raises EOFError where it is cut off."""
-
-    def __init__(self, packed: _Packed, make: Callable[[], _Decompressor]) -> None:
-        self._packed = packed
-        self._make = make
-        self._inner = make()
-        self._rest = b""
-
-    def read(self, size: int, /) -> bytes:
-        while True:
-            if self._inner.eof:
-                rest = self._inner.unused_data.lstrip(b"\0") or self._packed.read(CHUNK).lstrip(b"\0")
-                if not rest:
-                    return b""
-                self._inner, self._rest = self._make(), rest
-            elif self._inner.needs_input and not self._rest:
-                self._rest = self._packed.read(CHUNK)
-                if not self._rest:
-                    raise EOFError
-            data, self._rest = self._inner.decompress(self._rest, size), b""
-            if data:
-                return data
 
 
 def _put(work: Path, target: Path) -> None:
