@@ -239,11 +239,11 @@ class _Look:
                 yield from self._loop(task)
 
     def _loop(self, task: Task) -> Iterator[Attention]:
-        """The same action is a loop where the screen stays the same too; it is not where the screen changes (scrolling, say)."""
-        k = self._limits.loop_repeats
-        if task.same_screens is not None and task.same_screens < k:
+        """The same action is a loop where the screen stays the same too; it is not where the screen changes (scrolling, say). The
+        pictures have one step's time to be compared."""
+        k, is_sure = self._limits.loop_repeats, task.same_screens is not None
+        if task.repeats == k if task.same_screens is None else task.same_screens < k:
             return
-        is_sure = task.same_screens is not None
         title = "The agent goes in circles" if is_sure else "The agent repeats itself"
         detail = f"{step_of(task)}: the same action {task.repeats + 1} times in a row"
         detail += ", and the screen stays the same" if is_sure else ""
