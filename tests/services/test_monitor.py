@@ -9,6 +9,7 @@ import pytest
 from tests.support.wait import until
 from waa.core.entity import RunId, Task, Vm
 from waa.core.error import Failure, LinkError, NotFound, Unavailable
+from waa.core.logs.excerpt import Excerpt
 from waa.core.observation import Container, GuestProbe, LogCursor, LogFound, LogKind, LogSource, StatusSeen
 from waa.core.port import CommandResult, Link, LogFollower, RemoteProcess, Watch
 from waa.core.results.folder import FolderFound, FolderLacking, Lack
@@ -114,6 +115,7 @@ class PlayedVm:
         self.results: dict[str, bytes] = {}
         self.pictures: list[bytes] = []
         self.folders: dict[str, FolderFound] = {}
+        self.texts: dict[str, bytes] = {}
         self.asked: list[tuple[str, tuple[str, ...], bool]] = []
         self._ended: asyncio.Future[None] | None = None
         self.on_status: Callable[[StatusSeen], None]
@@ -182,6 +184,14 @@ class PlayedVm:
         if name == "broken":
             raise LinkError(Failure(reason=Reason.TIMEOUT, message="too slow"))
         return f"{folder}/{name}".encode()[:max_bytes]
+
+    async def read_log_range(self, source: LogSource, *, from_at: float, until_at: float, max_bytes: int) -> Excerpt | None:
+        self.asked.append((f"{source.path} from {from_at:g} until {until_at:g}", (), source.kind is LogKind.INNER))
+        return Excerpt(data=b"a line\n"[:max_bytes])
+
+    async def read_first(self, paths: Sequence[str], *, inner: bool, max_bytes: int) -> tuple[str, bytes] | None:
+        self.asked.append(("the first", tuple(paths), inner))
+        return next(((path, self.texts[path][:max_bytes]) for path in paths if path in self.texts), None)
 
     async def list_results(self, path: str, *, inner: bool) -> Sequence[FileListed]:
         return [FileListed(f"{path[1:]}/traj.jsonl", 100, 1.0)]
@@ -437,6 +447,36 @@ async def test_a_tasks_folder_is_asked_where_the_run_said_that_its_results_lie()
         assert gone.lack is Lack.OUT_OF_REACH
         with pytest.raises(Unavailable):
             await house.monitor.task_file(run_id, found, "a.png", max_bytes=100)
+
+
+async def test_a_tasks_log_and_specification_are_asked_of_the_vm() -> None:
+    async with House() as house:
+        await house.watch()
+        following = await house.follow_log()
+        following.on_data(BEGIN + task_log("a-WOS", "1.00", 5))
+        await until(house.tasks)
+        run_id = house.tasks()[0].run_id
+        found = await house.monitor.task_log(run_id, "notepad", "a-WOS", from_at=5, until_at=7, max_bytes=4)
+        assert found == Excerpt(data=b"a li")
+        assert (f"{SOURCE.path} from 5 until 7", (), False) in house.vm.asked
+        lacking = await house.monitor.task_specification(run_id, "notepad", "a-WOS", max_bytes=100)
+        beside = "/evaluation_examples_windows/examples/notepad/a-WOS.json"
+        assert (lacking.data, lacking.searched[0]) == (None, beside)
+        assert f"/client{beside} (in the container)" in lacking.searched
+        house.vm.texts = {f"/client{beside}": b"{}"}
+        read = await house.monitor.task_specification(run_id, "notepad", "a-WOS", max_bytes=100)
+        assert (read.path, read.data) == (f"/client{beside}", b"{}")
+        with pytest.raises(NotFound):
+            await house.monitor.task_log(RunId("nobody"), "notepad", "a-WOS", from_at=5, until_at=7, max_bytes=4)
+        house.vm.refusals = [Failure(reason=Reason.REFUSED, message="port 22 refuses", remedy="start sshd")]
+        house.vm.break_link(Failure(reason=Reason.CLOSED, message="gone"))
+        await until(lambda: not house.state.connection.connected)
+        with pytest.raises(LinkError) as told:
+            await house.monitor.task_log(run_id, "notepad", "a-WOS", from_at=5, until_at=7, max_bytes=4)
+        assert told.value.failure == house.state.connection.failure
+        await house.monitor.forget("vm")
+        with pytest.raises(LinkError, match="not watched"):
+            await house.monitor.task_specification(run_id, "notepad", "a-WOS", max_bytes=100)
 
 
 async def test_a_run_that_did_not_say_where_its_results_lie_says_so() -> None:
