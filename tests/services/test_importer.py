@@ -10,10 +10,10 @@ from typing import cast
 
 import pytest
 
-from tests.core.builders import a_run, a_task
-from tests.support.tree import BEGAN, png, waa_tree
+from tests.core.builders import a_run, a_task, a_vm
+from tests.support.tree import BEGAN, png, stamp, waa_tree
 from tests.support.wait import until
-from waa.core.entity import RunId, Task
+from waa.core.entity import Connection, RunId, Task
 from waa.core.error import Invalid, Unavailable
 from waa.core.event import Change, EventType
 from waa.core.job import ImportKind, ImportRequest, ImportResult, Job, JobStatus
@@ -82,6 +82,7 @@ async def desk(tmp_path: Path, *, threshold: float = 1.0) -> AsyncIterator[Desk]
         folder=tmp_path / "kept",
         clock=lambda: NOW,
         threshold=threshold,
+        min_wait_s=0.001,
     )
     yield Desk(recorder, importer, vms, tmp_path / "kept")
     await recorder.close()
@@ -224,3 +225,26 @@ async def test_a_folder_that_went_away_says_so(tmp_path: Path) -> None:
 def _nobody() -> TaskReader:
     """Whoever asks a VM is told that there is no such thing."""
     return cast(TaskReader, None)
+
+
+async def test_an_attempt_that_is_appended_belongs_to_the_same_run(tmp_path: Path) -> None:
+    run_folder = waa_tree(tmp_path / "results", tasks=1, steps=2)
+    trajectory = run_folder / "chrome" / "00000000-WOS" / "traj.jsonl"
+    async with desk(tmp_path) as d:
+        first = await d.take(run_folder)
+        again = trajectory.read_text().replace(stamp(BEGAN), stamp(BEGAN + 5000)).replace(stamp(BEGAN + 10), stamp(BEGAN + 5010))
+        trajectory.write_text(trajectory.read_text() + again.replace(stamp(BEGAN + 20), stamp(BEGAN + 5020)))
+        second = await d.take(run_folder)
+        assert second.run_ids == first.run_ids
+        assert (second.new, second.changed) == (0, 1)
+        assert d.task(first.run_ids[0], "00000000-WOS").started_at == BEGAN + 5000
+
+
+async def test_a_vm_that_answers_and_refuses_fails_the_import(tmp_path: Path) -> None:
+    async with desk(tmp_path) as d:
+        d.vms.absent = 1000
+        d.recorder.state.put(a_vm("vm-1", connection=Connection(connected=True, since_at=NOW)))
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            await d.take("/results", ImportKind.VM, vm="vm-1")
+        assert d.vms.asked == 3
+        assert not any(d.folder.iterdir())

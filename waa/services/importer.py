@@ -9,7 +9,6 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -31,10 +30,12 @@ from waa.services.supervise import backoff_s
 FETCHED_PERCENT = 80
 UNPACKED_PERCENT = 60
 MAX_SLUG = 60
+MAX_IDENTITY = 12
 MAX_NOTES = 20
 MAX_WAIT_S = 30.0
 MAX_WAITS = 25
-"""A VM that cannot be reached is waited for, some ten minutes."""
+MAX_REFUSALS = 2
+"""A VM that cannot be reached is waited for, some ten minutes; one that answers and does not give the files is asked again twice."""
 
 _NO_LOG = LogSource(kind=LogKind.FILE, path="")
 
@@ -76,6 +77,7 @@ class Importer:
         folder: Path,
         clock: Callable[[], float],
         threshold: float,
+        min_wait_s: float = 1.0,
     ) -> None:
         self._recorder = recorder
         self._reader = reader
@@ -84,6 +86,7 @@ class Importer:
         self._folder = folder
         self._clock = clock
         self._threshold = threshold
+        self._min_wait_s = min_wait_s
 
     async def work(self, job: Job, progress: Progress) -> ImportResult:
         """Do it. Raises Invalid where there are no results, or none that can be read; LinkError, NotFound, Unavailable of a VM."""
@@ -132,8 +135,9 @@ class Importer:
         return str(into), UNPACKED_PERCENT
 
     async def _fetch(self, request: ImportRequest, into: Path, progress: Progress) -> None:
-        """From a VM, which may come and go meanwhile."""
-        for failures in count():
+        """From a VM, which may come and go meanwhile: one that cannot be reached is waited for."""
+        refused = 0
+        for failures in count(1):
             try:
                 await self._fetcher.fetch_results(
                     request.vm,
@@ -143,10 +147,12 @@ class Importer:
                     on_progress=lambda share, detail: progress.tell(FETCHED_PERCENT * share, detail),
                 )
             except Unavailable as error:
-                if failures == MAX_WAITS:
+                vm = self._recorder.state.vms.get(request.vm)
+                refused += vm is None or bool(vm.connection.connected)
+                if refused > MAX_REFUSALS or failures > MAX_WAITS:
                     raise
                 progress.tell(progress.percent, f"Waiting: {error}")
-                await asyncio.sleep(backoff_s(failures + 1, min_s=1.0, max_s=MAX_WAIT_S, spread=0.0))
+                await asyncio.sleep(backoff_s(failures, min_s=self._min_wait_s, max_s=MAX_WAIT_S, spread=0.0))
             else:
                 return
 
@@ -226,6 +232,11 @@ class Importer:
                 return same
         return seen
 
+    def _run_id(self, name: str, identity: str) -> RunId:
+        """The same for the same run, whatever it was called when it came first."""
+        known = (run_id for run_id in self._recorder.state.runs if run_id.endswith(f"-{identity}"))
+        return next(known, RunId(f"{_slug(name)}-{identity}"))
+
     def _entities(self, job: Job, found: _Found, *, several: bool) -> tuple[Run, tuple[Task, ...]]:
         now = self._clock()
         begun = [result.started_at for result in found.results if result.started_at is not None]
@@ -233,7 +244,7 @@ class Importer:
         started_at = min(begun, default=now)
         own = found.place.label
         label = f"{job.request.label} · {own}" if job.request.label and several else job.request.label or own
-        run_id = RunId(f"{_slug(own)}-{_stamp(started_at)}-{run_identity(found.place, found.results)[:8]}")
+        run_id = self._run_id(own, run_identity(found.place, found.results)[:MAX_IDENTITY])
         order = sorted(found.results, key=lambda result: (result.started_at or started_at, result.domain, result.task_id))
         run = Run(
             run_id=run_id,
@@ -285,7 +296,3 @@ def _notes(found: _Found) -> list[str]:
 def _slug(text: str) -> str:
     words = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:MAX_SLUG].rstrip("-.")
     return words or "run"
-
-
-def _stamp(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%S")
