@@ -191,6 +191,7 @@ async def test_results_of_a_watched_run_settle_it_and_give_it_files_that_stay(tm
 async def test_a_cancelled_import_leaves_nothing(tmp_path: Path) -> None:
     waa_tree(tmp_path / "vm", tasks=2, steps=2)
     async with desk(tmp_path) as d:
+        d.recorder.state.put(a_vm("vm-1", connection=Connection(connected=False, since_at=NOW)))
         d.vms.absent = 1000
         progress = Progress()
         request = ImportRequest(kind=ImportKind.VM, path=str(tmp_path / "vm"), vm="vm-1")
