@@ -19,8 +19,9 @@ from waa import __version__
 from waa.clock import Clock, system_clock
 from waa.config import Config, ConfigError, Switch, load
 from waa.core.attention import Limits
+from waa.core.destination import Destinations, rule
 from waa.core.entity import Vm
-from waa.core.error import Failure, WaaError
+from waa.core.error import Failure, Invalid, WaaError
 from waa.core.event import Event, EventType
 from waa.core.observation import TroubleMet, VmForgotten, VmNamed
 from waa.core.spec import Origin
@@ -152,7 +153,11 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         state = await recorder.open()
         supervisor = Supervisor(on_failure=lambda name, error: _report(supervisor, recorder, clock(), name, error))
         stack.push_async_callback(supervisor.close)
-        opener = Opener(ssh=SshOpener(data_dir=config.data, max_threads=config.ssh_threads, clock=clock), local=LocalOpener())
+        destinations = _destinations(config)
+        opener = Opener(
+            ssh=SshOpener(data_dir=config.data, max_threads=config.ssh_threads, clock=clock, destinations=destinations),
+            local=LocalOpener(destinations),
+        )
         stack.push_async_callback(opener.close)
         tails = LogTails()
         monitor = Monitor(
@@ -234,6 +239,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
                 upload_folder=str(config.data / "uploads"),
                 upload_limit_bytes=int(config.upload_limit_mb * MEGABYTE),
                 threshold=config.threshold,
+                destinations=destinations,
             ),
             recorder=recorder,
             hub=recorder.hub,
@@ -306,6 +312,21 @@ def _importer(config: Config, recorder: Recorder, monitor: Monitor, clock: Clock
         clock=clock,
         threshold=config.threshold,
     )
+
+
+def _destinations(config: Config) -> Destinations:
+    """Where VMs may be. Raises ConfigError where the file itself names one elsewhere."""
+    destinations = Destinations(
+        allow=tuple(rule(text) for text in config.allow_hosts),
+        deny=tuple(rule(text) for text in config.deny_hosts),
+        clients_reach_loopback=_is_loopback(config.host),
+    )
+    for spec in config.vms:
+        try:
+            destinations.check(spec)
+        except Invalid as error:
+            raise ConfigError(f"[[vm]] {spec.name}: {error}") from error
+    return destinations
 
 
 def _pictures(config: Config) -> Pictures:

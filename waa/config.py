@@ -16,6 +16,7 @@ from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 from waa.core.codec import spec_from
+from waa.core.destination import rule
 from waa.core.error import Invalid, WaaError
 from waa.core.spec import Origin, VmSpec
 
@@ -83,6 +84,21 @@ class Config:
     allowed_hosts: tuple[str, ...] = _setting(
         (), "Further names this server is called by (the Host header); local names and addresses always are."
     )
+    tls_cert: str = _setting("", "Certificate file (PEM, with the chain) to serve HTTPS; with tls_key. Read again when it changes.")
+    tls_key: str = _setting("", "Private key file of tls_cert (PEM, without a passphrase), readable by its owner only.")
+    hsts_days: float = _setting(
+        0.0,
+        "How long browsers are told to use HTTPS only for this name, where it is served by tls_cert; 0: not at all.",
+        unit="days",
+        low=0,
+        high=730,
+    )
+    allow_hosts: tuple[str, ...] = _setting(
+        (), "Names, addresses and networks that VMs may have; empty: all but link-local, metadata and multicast ones."
+    )
+    deny_hosts: tuple[str, ...] = _setting((), "Names, addresses and networks that VMs may not have; wins over allow_hosts.")
+    mask_secrets: bool = _setting(True, "Hide what looks like a credential in text from VMs and logs, before it is shown or stored.")
+    mask_patterns: tuple[str, ...] = _setting((), "Further regular expressions whose matches are hidden, such as corp-[a-z0-9]{20}.")
     max_events: int = _setting(200_000, "Events kept for resuming clients.", low=1000, high=100_000_000)
     keep_runs_days: float = _setting(365.0, "How long a finished run is kept.", unit="days", low=1, high=36500)
     screenshot_cache_mb: float = _setting(
@@ -193,6 +209,12 @@ def _checked(key: str, value: object, *, where: str) -> Any:
         for origin in made:
             if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", origin):
                 raise ConfigError(f"{where}: {origin!r} is not an origin such as https://wiki.example.org")
+    if key in ("allow_hosts", "deny_hosts"):
+        for entry in made:
+            try:
+                rule(entry)
+            except ValueError as error:
+                raise ConfigError(f"{where}: {error}") from error
     return made
 
 

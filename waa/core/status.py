@@ -45,6 +45,7 @@ class Reason(StrEnum):
     AUTH = "auth"
     HOST_KEY = "host_key"
     DNS = "dns"
+    DENIED = "denied"
     NETWORK = "network"
     COMMAND = "command"
     PARSE = "parse"

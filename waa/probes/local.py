@@ -7,7 +7,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from waa.core.error import Failure, LinkError
+from waa.core.destination import REMEDY, Destinations
+from waa.core.error import Failure, Invalid, LinkError
 from waa.core.port import CommandResult, Link
 from waa.core.spec import VmSpec
 from waa.core.status import Reason
@@ -18,10 +19,17 @@ CLOSE_S = 3.0
 
 
 class LocalOpener:
-    """Opens links to this machine; see ``LinkOpener``. They never fail."""
+    """Opens links to this machine; see ``LinkOpener``. ``destinations`` is what the operator allows."""
+
+    def __init__(self, destinations: Destinations | None = None) -> None:
+        self._destinations = destinations or Destinations()
 
     async def open(self, spec: VmSpec) -> Link:
-        """A link that runs commands here, as the user of this server."""
+        """A link that runs commands here, as the user of this server. Raises LinkError (denied)."""
+        try:
+            self._destinations.check(spec)
+        except Invalid as error:
+            raise LinkError(Failure(reason=Reason.DENIED, message=str(error), remedy=REMEDY)) from error
         return LocalLink(spec.name)
 
     async def close(self) -> None:

@@ -26,6 +26,7 @@ from typing import TypeVar
 from paramiko.channel import Channel
 from paramiko.ssh_exception import SSHException
 
+from waa.core.destination import Destinations
 from waa.core.error import Failure, LinkError
 from waa.core.port import CommandResult, Link
 from waa.core.spec import VmSpec
@@ -33,7 +34,7 @@ from waa.core.status import Reason
 from waa.probes import command as commands
 from waa.probes.known_hosts import HostKeyMemory
 from waa.probes.ssh_config import Hop, Route, SshConfig
-from waa.probes.ssh_dial import ProxyProcess, dial, wait_for_banner
+from waa.probes.ssh_dial import Judge, ProxyProcess, dial, wait_for_banner
 from waa.probes.ssh_wire import Limits, Wire
 
 Value = TypeVar("Value")
@@ -55,7 +56,7 @@ class SshOpener:
 
     ``data_dir`` holds ``known_hosts``, the keys that ``trust_first`` accepted. ``max_threads`` bounds each pool.
     ``clock`` gives epoch seconds, against which certificates are judged. ``home`` replaces the account's home folder,
-    where ``.ssh`` is looked for.
+    where ``.ssh`` is looked for. ``destinations`` is what the operator allows.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class SshOpener:
         clock: Callable[[], float] = time.time,
         home: Path | None = None,
         limits: Limits | None = None,
+        destinations: Destinations | None = None,
     ) -> None:
+        self._destinations = destinations or Destinations()
         self._memory = HostKeyMemory(data_dir / "known_hosts")
         self._config = SshConfig.of_this_machine(home)
         self._clock = clock
@@ -106,9 +109,11 @@ class SshOpener:
 
     async def _open(self, spec: VmSpec) -> Link:
         route = await self._direct.call(partial(self._config.route, spec), deadline_s=None, abort=_nothing)
+        judge = Judge(destinations=self._destinations, origin=spec.origin)
+        judge.check(route)
         line = _Line()
         try:
-            await self._reach(route[0], line)
+            await self._reach(route[0], line, judge)
             for hop in route:
                 await self._log_in(hop, line, self._pool_for(route))
         except BaseException:
@@ -119,10 +124,10 @@ class SshOpener:
     def _pool_for(self, route: Route) -> "_Pool":
         return self._direct if len(route) == 1 else self._jumping
 
-    async def _reach(self, hop: Hop, line: "_Line") -> None:
+    async def _reach(self, hop: Hop, line: "_Line", judge: Judge) -> None:
         """Give ``line`` its socket, with a greeting waiting in it."""
         if hop.proxy_command is None:
-            line.base = await dial(hop, self._limits, self._resolver)
+            line.base = await dial(hop, self._limits, self._resolver, judge)
             await wait_for_banner(line.base, hop, self._limits)
             return
         try:

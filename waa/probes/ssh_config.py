@@ -54,7 +54,8 @@ class Hop:
 
     ``only_key`` is the one private key to use; without it ``identities`` and the agent at ``agent`` (a socket's path) are.
     ``default_identities``: nobody configured these files, so their absence is no news. ``key_name`` and ``plain_key_name``
-    are the names to look up in ``known_hosts``. ``through`` names the servers before it as ``user@host:port``.
+    are the names to look up in ``known_hosts``. ``through`` names the servers before it as ``user@host:port``. ``alias`` is what the
+    server was called before the configuration was asked.
     """
 
     host: str
@@ -73,6 +74,7 @@ class Hop:
     plain_key_name: str | None = None
     proxy_command: str | None = None
     through: tuple[str, ...] = ()
+    alias: str = ""
 
     @property
     def where(self) -> str:
@@ -167,6 +169,7 @@ class SshConfig:
             key_name=alias_for_key or host_key_name(host, port),
             plain_key_name=None if alias_for_key else host,
             proxy_command=_expand(proxy, tokens, quoted=True) if proxy and proxy.lower() != "none" else None,
+            alias=alias,
         )
 
     def _options(self, alias: str, user: str | None, port: int | None, default_user: str) -> Options:

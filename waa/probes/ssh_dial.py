@@ -8,11 +8,14 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 
+from waa.core.destination import REMEDY, Destinations
 from waa.core.error import Failure, LinkError
+from waa.core.spec import Origin
 from waa.core.status import Reason
-from waa.probes.ssh_config import Hop
+from waa.probes.ssh_config import Hop, Route
 from waa.probes.ssh_wire import Limits
 
 HEAD_START_S = 0.25
@@ -37,9 +40,35 @@ _Address = tuple[socket.AddressFamily, object]
 """A family, and an address in the form that it has there."""
 
 
-async def dial(hop: Hop, limits: Limits, resolver: Executor) -> socket.socket:
-    """Connect by TCP, the host's addresses racing. Raises LinkError (dns, refused, timeout, network)."""
-    addresses = await _resolve(hop, limits, resolver)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """What the operator allows who named the machine to reach."""
+
+    destinations: Destinations
+    origin: Origin
+
+    def check(self, route: Route) -> None:
+        """Judge the names on the way. Only the first server's addresses are looked up here: the others are by the one before them, a
+        ``ProxyCommand``'s by that. Raises LinkError (denied)."""
+        for place, hop in enumerate(route):
+            is_beyond = place > 0 or hop.proxy_command is not None
+            refusal = self.destinations.refusal(hop.host, origin=self.origin, alias=hop.alias, is_beyond=is_beyond)
+            if refusal is not None:
+                raise _denied(refusal)
+
+    def permitted(self, hop: Hop, addresses: Sequence[_Address]) -> Sequence[_Address]:
+        """Those of a host's addresses that may be connected to. Raises LinkError (denied) where none may."""
+        texts = [address[0] if isinstance(address, tuple) else "" for _, address in addresses]
+        verdicts, refusal = self.destinations.permitted(texts, host=hop.host, origin=self.origin, alias=hop.alias)
+        if refusal is not None:
+            raise _denied(refusal)
+        return [address for address, may in zip(addresses, verdicts, strict=True) if may]
+
+
+async def dial(hop: Hop, limits: Limits, resolver: Executor, judge: Judge) -> socket.socket:
+    """Connect by TCP, the host's addresses racing, to those only that ``judge`` permits. Raises LinkError (dns, denied, refused, timeout,
+    network)."""
+    addresses = judge.permitted(hop, await _resolve(hop, limits, resolver))
     try:
         async with asyncio.timeout(limits.connect_s):
             sock = await _race(addresses)
@@ -255,6 +284,10 @@ async def _readable(sock: socket.socket) -> bool:
 def _settle(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)
+
+
+def _denied(refusal: str) -> LinkError:
+    return LinkError(Failure(reason=Reason.DENIED, message=refusal, remedy=REMEDY))
 
 
 def _unanswered(hop: Hop, limits: Limits) -> Failure:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from waa.core.destination import Destinations
 from waa.core.logs.files import LiveProgress
 from waa.hub.hub import Hub
 from waa.services.jobs import Jobs
@@ -27,7 +28,7 @@ LOCAL_NAME = "localhost"
 class WebSettings:
     """The operator's decisions that concern the web. ``is_local``: it listens on loopback only. Uploaded archives of up
     to ``upload_limit_bytes`` wait in ``upload_folder``; folders below ``import_roots`` may be imported.
-    ``threshold``: from this score on a task passes, unless its run has one of its own."""
+    ``threshold``: from this score on a task passes, unless its run has one of its own. ``destinations``: where VMs may be."""
 
     embed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
@@ -36,6 +37,7 @@ class WebSettings:
     upload_folder: str = ""
     upload_limit_bytes: int = 0
     threshold: float = 1.0
+    destinations: Destinations = Destinations()
 
     def allows_host(self, name: str) -> bool:
         """Whether a Host header (lower case, no port) names this server: an address, which no foreign page can make point
