@@ -282,6 +282,9 @@ async def test_a_task_that_a_reboot_hit_says_so() -> None:
         state = built.recorder.state
         assert disruption_words(state, RUN, "vlc/a#1") == (("hit by a reboot", booted_at),)
         assert disruption_words(state, RUN, "notepad/done#1") == ()
+        page = read((await built.ask(f"/runs/{RUN}/tasks/vlc/a", headers={"Accept": "text/html"})).body)
+        assert page.one(class_="task-hit").text.startswith("Hit by a reboot at ")
+        assert not read((await built.ask(f"/runs/{RUN}/tasks/notepad/done", headers={"Accept": "text/html"})).body).all(class_="task-hit")
 
 
 async def rerun(built: House, query: str = "") -> Any:

@@ -118,6 +118,10 @@ def _about_incidents(event: Event) -> bool:
     return isinstance(event.entity, Incident) or (isinstance(event.entity, Run | Task) and event.type not in _WITHIN_A_TASK)
 
 
+def _about_task(event: Event) -> bool:
+    return _about_runs(event) or isinstance(event.entity, Incident)
+
+
 def _about_verdicts(event: Event) -> bool:
     return event.type is not EventType.TASK_CHANGED and _about_results(event)
 
@@ -274,7 +278,7 @@ _ALL = (
         template="panels/task.html",
         element_id="task-panel",
         view=task_detail,
-        touched_by=_about_runs,
+        touched_by=_about_task,
         subject="task",
         poll_s=5.0,
         is_timed=True,

@@ -16,6 +16,7 @@ from waa.core.status import TaskStatus
 from waa.services.picture import WIDTHS
 from waa.services.task_record import RecordSeen
 from waa.web.view import Look, View
+from waa.web.views.incidents import disruption_words
 from waa.web.views.run import BADGES, need_run, task_url
 
 MAX_LISTED = 300
@@ -149,6 +150,7 @@ class TaskDetail(View):
     threshold: float
     threshold_text: str
     error: str
+    disruptions: tuple[tuple[str, float], ...]
     traceback: str
     started_at: float | None
     ended_at: float | None
@@ -252,6 +254,7 @@ def task_detail(look: Look, about: str | None) -> TaskDetail:
         is_provisional=is_provisional,
         threshold=run.threshold,
         threshold_text=number_text(run.threshold),
+        disruptions=disruption_words(look.state, run.run_id, task.key) if task is not None else (),
         error=(task.error if task is not None else "")
         or (record.error if record is not None and task is not None and task.is_over else ""),
         traceback=record.traceback if record is not None else "",
