@@ -89,7 +89,7 @@ async def test_the_page_shows_the_run_as_it_was_then() -> None:
     async with house() as built:
         await record_run(built)
         page = await opened(built, "?at=60&speed=5")
-        assert page.root.one(tag="title").text.startswith(f"Replay of {RUN}")
+        assert page.root.one(tag="head").one(tag="title").text.startswith(f"Replay of {RUN}")
         assert page.root.all(class_="replay-mark")
         assert (page.status["at"], page.status["duration"], page.status["speed"], page.status["rate"]) == (60, 101, 5, 5)
         assert (page.status["now"], page.status["source"]) == (T0 + 60, "As recorded.")
@@ -256,11 +256,19 @@ async def test_many_replays_end_the_oldest_and_those_of_one_browser_first() -> N
         assert (await built.ask(own[1].base)).code == 200  # somebody watches it
         assert (await built.ask(own[2].base)).code == 404
         assert (await built.ask(others[-1].base)).code == 200
-        more = await opened(built, cookie=first.cookies)
+
+
+async def test_a_replay_that_has_to_go_says_bye() -> None:
+    async with house() as built:
+        await record_run(built)
+        first = await opened(built)
+        pages = [first, *[await opened(built, cookie=first.cookies) for _ in range(MAX_PER_BROWSER - 1)]]
+        listeners = [await page.listen() for page in pages]
+        for listener in listeners:
+            await listener.until("replay")
         await opened(built, cookie=first.cookies)
-        await opened(built, cookie=first.cookies)
-        assert (await listener.until("bye")).data == {}
-        assert (await built.ask(more.base)).code == 200
+        assert (await listeners[0].until("bye")).data == {}
+        assert [(await built.ask(page.base)).code for page in pages] == [404, 200, 200, 200]
 
 
 async def test_time_stands_while_nobody_watches_and_after_minutes_the_replay_ends() -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from waa.core.codec import convert, encode
 from waa.core.entity import Run
 from waa.core.error import Invalid, NotFound
-from waa.core.timeline import Source
 from waa.services.replay import Order, load_steps, load_timeline, rebuild
 from waa.web.base import BROWSER_COOKIE, BaseHandler
 from waa.web.deps import Deps
@@ -37,9 +36,10 @@ class ReplayPageHandler(PageHandler):
         if self.request.method == "HEAD":
             return
         now = self.deps.clock()
-        line = self.deps.replays.known_line(run, now) or await load_timeline(self.deps.recorder, run, now=now)
+        known = self.deps.replays.known_line(run, now)
+        line = known or await load_timeline(self.deps.recorder, run, now=now)
         session = self.deps.replays.open(line, order=order, browser=self.browser_key())
-        if line.source is Source.REBUILT and line.stepless:
+        if known is None and line.stepless:
             session.is_reading = True
             session.reading = asyncio.create_task(_read_steps(self.deps, run, session))
         write_page(self, session, replay_page(session.replay, session.token, at_end=at == END, is_reading=session.is_reading))
@@ -99,13 +99,14 @@ class ReplayStreamHandler(BaseHandler):
             first=session.panels.first(key) + session.message(),
             key=self.get_cookie(BROWSER_COOKIE),
             address=self.request.remote_ip or "",
+            owner=self.need_identity().handle,
             headers={"Cache-Control": "no-store, no-transform"},
         )
 
 
 def write_page(handler: PageHandler, session: Session, page: ReplayPage) -> None:
     """Answer with a page of a replay, which is nobody else's."""
-    look = replace(session.look(), csrf_token=handler.xsrf_token.decode())
+    look = replace(session.look(), csrf_token=handler.xsrf_token.decode(), viewer=handler.page_look().viewer)
     handler.set_header("Content-Type", "text/html; charset=utf-8")
     handler.set_header("Cache-Control", "no-store")
     handler.write(handler.deps.renderer.page("pages/replay.html", look=look, page=page))

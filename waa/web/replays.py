@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from waa.core.codec import encode
@@ -69,10 +69,10 @@ class Replays:
         return len(self._sessions)
 
     def known_line(self, run: Run, now: float) -> Timeline | None:
-        """The line of a run that has ended, where it is open already."""
+        """The line of a run that has ended, where it is open already, with all its steps."""
         if run.ended_at is None or now <= run.ended_at + AFTER_S:
             return None
-        lines = (session.replay.timeline for session in self._sessions.values())
+        lines = (session.replay.timeline for session in self._sessions.values() if not session.is_reading)
         return next((line for line in lines if line.run == run), None)
 
     def open(self, timeline: Timeline, *, order: Order, browser: str) -> Session:
@@ -154,15 +154,16 @@ class Replays:
         )
 
     def _make_room(self, browser: str, changes: int) -> None:
-        own = [session for session in self._sessions.values() if session.browser == browser]
-        for session in own[: max(0, len(own) - MAX_PER_BROWSER + 1)]:
-            self._drop(session)
+        while len(own := [session for session in self._sessions.values() if session.browser == browser]) >= MAX_PER_BROWSER:
+            self._drop_one(own)
         while self._sessions and (len(self._sessions) >= MAX_REPLAYS or self._changes() + changes > MAX_CHANGES):
-            unwatched = (session for session in self._sessions.values() if not session.panels.watchers)
-            self._drop(next(unwatched, next(iter(self._sessions.values()))))
+            self._drop_one(self._sessions.values())
 
     def _changes(self) -> int:
         return sum({id(line): len(line.changes) for line in (session.replay.timeline for session in self._sessions.values())}.values())
+
+    def _drop_one(self, sessions: Iterable[Session]) -> None:
+        self._drop(min(sessions, key=lambda session: session.panels.watchers > 0))  # of equal ones the first, which is the oldest
 
     def _drop(self, session: Session) -> None:
         del self._sessions[session.token]
