@@ -12,6 +12,7 @@ import pytest
 
 from tests.demo.house import facts_of, outcomes_of, planned_outcomes
 from waa.core.logs.fact import Dialect, RunConfigured, RunFinished, RunPlanned, RunStarted, StepDescribed, TaskInstructed, TaskRef
+from waa.core.results.specification import read_specification
 from waa.demo import run
 from waa.demo.plan import MAX_STEPS, Plan, make_plan
 
@@ -84,6 +85,17 @@ def test_the_result_tree_is_as_planned(finished: tuple[Path, bytes, Plan]) -> No
             assert not (task / "result.txt").exists()
         else:
             assert (task / "result.txt").read_text() == f"{planned.score}\n"
+
+
+def test_each_task_is_specified_where_the_benchmark_keeps_its_tasks(finished: tuple[Path, bytes, Plan]) -> None:
+    folder, log, plan = finished
+    told = re.findall(r"TESTING ON TASK CONFIG PATH: (\S+)", log.decode())
+    assert len(told) == len(plan.tasks)
+    for path, planned in zip(told, plan.tasks, strict=True):
+        spec = read_specification((folder / path).read_bytes())
+        assert spec is not None
+        assert spec.instruction == planned.task.instruction
+        assert spec.functions
 
 
 def test_it_ends_when_the_server_is_gone(tmp_path: Path) -> None:

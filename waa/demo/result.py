@@ -66,5 +66,29 @@ class TaskFolder:
             trajectory.write(json.dumps(record) + "\n")
 
 
+def write_specification(base: Path, task: BookTask) -> None:
+    """The task's own file, where the benchmark keeps its tasks: ``<base>/examples/<domain>/<task id>.json``."""
+    program = task.window.rpartition(" - ")[2] or task.domain
+    told = {
+        "id": task.task_id,
+        "snapshot": task.domain,
+        "instruction": task.instruction,
+        "source": "The task book of the demo",
+        "config": [
+            {"type": "close_all"},
+            {"type": "launch", "parameters": {"command": [program]}},
+            {"type": "sleep", "parameters": {"seconds": 2}},
+        ],
+        "related_apps": [task.domain],
+        "evaluator": {
+            "func": "exact_match" if task.is_feasible else "infeasible",
+            **({"expected": {"type": "rule", "rules": {"window": task.window}}} if task.is_feasible else {}),
+        },
+    }
+    folder = base / "examples" / task.domain
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{task.task_id}.json").write_text(json.dumps(told, indent=2) + "\n")
+
+
 def _stamp() -> str:
     return time.strftime("%Y%m%d@%H%M%S", time.gmtime())

@@ -17,10 +17,11 @@ from types import FrameType
 from typing import NoReturn
 
 from waa.demo.plan import MAX_STEPS, Move, Plan, PlannedTask, make_plan
-from waa.demo.result import TaskFolder
+from waa.demo.result import TaskFolder, write_specification
 from waa.demo.screen import Scene, draw
 
 _BAR_WIDTH = 10
+_TASKS_FOLDER = "evaluation_examples_windows"
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _ARGUMENTS = (
     "headless=False, action_space='pyautogui', observation_type='a11y_tree', screen_width=1920, screen_height=1200, "
@@ -76,6 +77,8 @@ class _Benchmark:
         _log("run/292", f"Average score: {sum(self._scores) / len(self._scores)}")
 
     def _introduce(self, domains: list[str]) -> None:
+        for planned in self._plan.tasks:
+            write_specification(self._options.result_dir.parent / _TASKS_FOLDER, planned.task)
         tasks = [(planned.task.domain, planned.task.task_id) for planned in self._plan.tasks]
         counts = "".join(f"{domain}: {sum(name == domain for name, _ in tasks)}\n" for domain in domains)
         _print("Waiting for the server to start...\n")
