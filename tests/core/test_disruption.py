@@ -134,8 +134,9 @@ def test_a_container_restart_in_the_middle_of_a_task_is_an_incident() -> None:
     [
         (RUN, *task_facts("done", at=T0 + 1)),
         (f.LauncherStarted(at=T0), RUN, TASK),
+        (RUN, TASK, f.TaskCrashed(at=T0 + 275, domain="clock", task_id="t1", error="x"), f.RunFinished(at=T0 + 276)),
     ],
-    ids=["between tasks", "by a launcher"],
+    ids=["between tasks", "by a launcher", "after the end"],
 )
 def test_a_container_restart_that_hits_nothing_is_none(facts: tuple[f.AnyFact, ...]) -> None:
     assert House(*facts).status(container=up(T0 + 280)) == []

@@ -20,11 +20,14 @@ CLOCK_ERROR_S = 10.0
 def disruption(
     before: Vm, after: Vm, *, run: Run | None, tasks: Iterable[Task], open_incidents: Iterable[Incident], at: float
 ) -> Incident | None:
-    """What a look shows to have happened since the look before; it is over as soon as it is known. ``run`` is the VM's current one.
+    """What a look shows to have happened since the look before; it is over as soon as it is known. ``run`` is the VM's current one;
+    one that came to its end is hit by nothing.
 
     A VM that was out of reach and came back by another boot (a spot eviction, say) has one incident: the one that was open for its
     being out of reach becomes the reboot.
     """
+    if run is None or run.status is RunStatus.FINISHED:
+        return None
     known = list(tasks)
     rebooted = _reboot(before, after, run, known, at)
     if rebooted is None:
@@ -51,9 +54,9 @@ def disruptions_of(state: State, run_id: str, task_key: str | None = None) -> li
     return sorted(hit, key=lambda incident: incident.began_at)
 
 
-def _reboot(before: Vm, after: Vm, run: Run | None, tasks: list[Task], at: float) -> Incident | None:
+def _reboot(before: Vm, after: Vm, run: Run, tasks: list[Task], at: float) -> Incident | None:
     was, now = before.machine.value, after.machine.value
-    if was is None or now is None or not was.boot_id or not now.boot_id or was.boot_id == now.boot_id or run is None:
+    if was is None or now is None or not was.boot_id or not now.boot_id or was.boot_id == now.boot_id:
         return None
     booted_at = now.booted_at if now.booted_at is not None else at
     hit = _hit(tasks, since_at=booted_at - SHUTDOWN_S)
@@ -63,12 +66,12 @@ def _reboot(before: Vm, after: Vm, run: Run | None, tasks: list[Task], at: float
     return _incident(run, Concern.REBOOTED, "The VM was rebooted", hit, began_at=began_at, ended_at=at)
 
 
-def _restart(before: Vm, after: Vm, run: Run | None, tasks: list[Task], at: float) -> Incident | None:
+def _restart(before: Vm, after: Vm, run: Run, tasks: list[Task], at: float) -> Incident | None:
     was, now = before.container.value, after.container.value
     if was is None or now is None or was.started_at is None or now.started_at is None or was.started_at == now.started_at:
         return None
     booted_at = after.machine.value.booted_at if after.machine.value is not None else None
-    if run is None or run.launcher or (booted_at is not None and was.started_at < booted_at <= now.started_at):
+    if run.launcher or (booted_at is not None and was.started_at < booted_at <= now.started_at):
         return None
     hit = _hit(tasks, since_at=now.started_at - CLOCK_ERROR_S)
     if not hit:
