@@ -29,7 +29,7 @@ def wire_events() -> set[str]:
 def endpoints() -> list[str]:
     """The paths of the route table that programs and embedding pages ask, as people write them."""
     paths = []
-    for pattern, handler in ROUTES:
+    for pattern, handler, _access in ROUTES:
         if issubclass(handler, PageHandler) and handler is not EmbedHandler:
             continue
         variants = [pattern.replace("(?:background-)?", word) for word in ("", "background-")] if "(?:" in pattern else [pattern]
@@ -56,7 +56,8 @@ def test_every_internal_event_type_is_explained(type_: str) -> None:
 
 @pytest.mark.parametrize("path", endpoints())
 def test_every_endpoint_is_named(path: str) -> None:
-    told = re.sub(r"<(?:run|domain|task|attempt|file)>", "<name>", text())
+    told = re.sub(r"<(?:run|domain|task|attempt|file|job|token|panel)>", "<name>", text())
+    path = path.replace("\\.", ".").replace("<panel>", "<name>")
     assert re.search(rf"(?<![\w/-]){re.escape(path)}(?![\w/<-])", told)
 
 
