@@ -9,21 +9,23 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from ipaddress import ip_address
 from pathlib import Path
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from waa import __version__
+from waa.cli import COMMANDS, offer_link, run_command
 from waa.clock import Clock, system_clock
 from waa.config import Config, ConfigError, Switch, load
+from waa.core.access import parse_scopes
 from waa.core.attention import Limits
 from waa.core.destination import Destinations, rule
 from waa.core.entity import Vm
 from waa.core.error import Failure, Invalid, WaaError
 from waa.core.event import Event, EventType
 from waa.core.observation import TroubleMet, VmForgotten, VmNamed
+from waa.core.proxy import parse_proxies
 from waa.core.spec import Origin
 from waa.core.state import current_run
 from waa.core.status import Reason
@@ -35,6 +37,7 @@ from waa.probes.host import HostWatch
 from waa.probes.local import LocalOpener
 from waa.probes.opener import Opener
 from waa.probes.ssh import SshOpener
+from waa.services.access import Access, AccessRules
 from waa.services.dwell import DwellTimes
 from waa.services.importer import Importer
 from waa.services.jobs import Jobs
@@ -49,13 +52,16 @@ from waa.services.supervise import Supervisor
 from waa.services.task_record import TaskRecords
 from waa.services.task_text import TaskTexts
 from waa.services.watchman import Watchman
+from waa.store.access import SqlAccessStore
 from waa.store.pictures import PictureFolder
 from waa.store.sql import SqlStore
 from waa.store.thumbnail import shrink
+from waa.tls import Tls
 from waa.web.app import MAX_REQUEST_BYTES, make_app
 from waa.web.deps import Deps, WebSettings
 from waa.web.feed import BenchmarkFeed
 from waa.web.job_feed import JobFeed
+from waa.web.limit import RateLimiter
 from waa.web.panel_stream import PanelStreams
 from waa.web.render import Renderer
 from waa.web.replays import Replays
@@ -68,6 +74,8 @@ ROOT = Path(__file__).resolve().parent
 PRUNE_EVERY_S = 3600.0
 DAY_S = 86400.0
 MEGABYTE = 1_000_000
+LOGINS_PER_MINUTE = 10
+"""From one address."""
 LEAVING = "demo leaves"
 
 
@@ -141,8 +149,10 @@ class Demo:
 @asynccontextmanager
 async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[int]:
     """The running server; gives its port. Everything is closed when the block ends."""
+    access_rules = _access_rules(config)
     async with AsyncExitStack() as stack:
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tls = Tls(Path(config.tls_cert).expanduser(), Path(config.tls_key).expanduser(), clock=clock) if config.tls_cert else None
         sockets = _bind(config)
         for sock in sockets:
             stack.callback(sock.close)
@@ -151,6 +161,9 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         recorder = Recorder(store=store, rules=rules, clock=clock)
         stack.push_async_callback(recorder.close)
         state = await recorder.open()
+        access = Access(store=SqlAccessStore(config.database_url), rules=access_rules, clock=clock)
+        stack.push_async_callback(access.close)
+        await access.open()
         supervisor = Supervisor(on_failure=lambda name, error: _report(supervisor, recorder, clock(), name, error))
         stack.push_async_callback(supervisor.close)
         destinations = _destinations(config)
@@ -188,7 +201,8 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         jobs = Jobs(recorder=recorder, work=importer.work, clock=clock)
         stack.push_async_callback(jobs.close)
         jobs.start()
-        supervisor.start("prune", functools.partial(_prune, config, recorder, importer, clock))
+        supervisor.start("prune", functools.partial(_prune, config, recorder, importer, access, clock))
+        supervisor.start("access", access.run)
 
         limits = _limits(config)
         dwell_times = DwellTimes(recorder)
@@ -221,6 +235,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
                 lifetime_s=config.stream_lifetime_s,
             )
         )
+        access.listen(streams.end_of)
         renderer = Renderer(ROOT / "templates", ROOT / "static")
         feed = BenchmarkFeed(state=state, hub=recorder.hub, streams=streams, seen_at=monitor.seen_at, clock=clock)
         stack.callback(feed.close)
@@ -234,13 +249,19 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
             settings=WebSettings(
                 embed_origins=config.embed_origins,
                 allowed_hosts=config.allowed_hosts,
-                is_local=_is_loopback(config.host),
+                is_local=config.is_local,
                 import_roots=config.import_roots,
                 upload_folder=str(config.data / "uploads"),
                 upload_limit_bytes=int(config.upload_limit_mb * MEGABYTE),
                 threshold=config.threshold,
                 destinations=destinations,
+                hsts_s=int(config.hsts_days * DAY_S) if tls is not None else 0,
+                proxies=parse_proxies(config.trusted_proxies),
+                proxy_user_header=config.proxy_user_header,
+                public_metrics=config.public_metrics,
             ),
+            access=access,
+            logins=RateLimiter(rate=LOGINS_PER_MINUTE / 60, burst=LOGINS_PER_MINUTE),
             recorder=recorder,
             hub=recorder.hub,
             monitor=monitor,
@@ -261,10 +282,15 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
         server = HTTPServer(
             make_app(deps, ROOT / "static"), max_body_size=MAX_REQUEST_BYTES, max_header_size=32 * 1024, idle_connection_timeout=75
         )
+        if tls is not None:
+            server.ssl_options = tls.pair.context
+            supervisor.start("certificate", functools.partial(tls.watch, functools.partial(setattr, server, "ssl_options")))
         server.add_sockets(sockets)
         stack.push_async_callback(server.close_all_connections)
         stack.push_async_callback(streams.close)
         stack.callback(server.stop)
+        if access_rules.is_required and not access.has_admin:
+            print(await offer_link(config, access, sockets[0].getsockname()[1]), flush=True)
         yield sockets[0].getsockname()[1]
 
 
@@ -287,10 +313,11 @@ def _report(supervisor: Supervisor, recorder: Recorder, now: float, name: str, e
         supervisor.start(f"report {vm}", told)
 
 
-async def _prune(config: Config, recorder: Recorder, importer: Importer, clock: Clock) -> None:
+async def _prune(config: Config, recorder: Recorder, importer: Importer, access: Access, clock: Clock) -> None:
     while True:
         await recorder.prune(max_events=config.max_events, runs_before=clock() - config.keep_runs_days * DAY_S)
         await asyncio.to_thread(importer.sweep)
+        await access.prune()
         await asyncio.sleep(PRUNE_EVERY_S)
 
 
@@ -319,7 +346,7 @@ def _destinations(config: Config) -> Destinations:
     destinations = Destinations(
         allow=tuple(rule(text) for text in config.allow_hosts),
         deny=tuple(rule(text) for text in config.deny_hosts),
-        clients_reach_loopback=_is_loopback(config.host),
+        clients_reach_loopback=config.is_local,
     )
     for spec in config.vms:
         try:
@@ -327,6 +354,16 @@ def _destinations(config: Config) -> Destinations:
         except Invalid as error:
             raise ConfigError(f"[[vm]] {spec.name}: {error}") from error
     return destinations
+
+
+def _access_rules(config: Config) -> AccessRules:
+    return AccessRules(
+        is_required=config.needs_login,
+        idle_s=config.session_hours * 3600,
+        life_s=config.session_days * DAY_S,
+        audit_s=config.audit_days * DAY_S,
+        proxy_scopes=parse_scopes(config.proxy_scopes, field="proxy_scopes"),
+    )
 
 
 def _pictures(config: Config) -> Pictures:
@@ -352,16 +389,9 @@ def _bind(config: Config) -> list[socket.socket]:
         raise ConfigError(f"host, port: cannot listen on {config.host}:{config.port}: {reason} (WAA_PORT chooses another)") from error
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _url(host: str, port: int) -> str:
-    name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{port}/"
+def _url(config: Config, port: int) -> str:
+    name = f"[{config.host}]" if ":" in config.host else config.host
+    return f"{'https' if config.tls_cert else 'http'}://{name}:{port}/"
 
 
 async def run(config: Config) -> None:
@@ -371,9 +401,7 @@ async def run(config: Config) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with serve(config) as port:
-        print(f"WAA Live {__version__} on {_url(config.host, port)}  (data in {config.data}; Ctrl-C stops)", flush=True)
-        if not _is_loopback(config.host):
-            log.warning("listening beyond this machine without a login host=%s", config.host)
+        print(f"WAA Live {__version__} on {_url(config, port)}  (data in {config.data}; Ctrl-C stops)", flush=True)
         await stopped.wait()
         log.info("stopping")
 
@@ -381,7 +409,10 @@ async def run(config: Config) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 after a clean stop, 2 for a wrong configuration."""
     try:
-        config = load(sys.argv[1:] if arguments is None else arguments, os.environ)
+        given = sys.argv[1:] if arguments is None else arguments
+        if given and given[0] in COMMANDS:
+            return run_command(given, os.environ)
+        config = load(given, os.environ)
         logging.basicConfig(level=config.log_level.value.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
         logging.getLogger("paramiko").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.WARNING)

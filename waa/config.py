@@ -11,13 +11,16 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
+from waa.core.access import parse_scopes
 from waa.core.codec import spec_from
 from waa.core.destination import rule
 from waa.core.error import Invalid, WaaError
+from waa.core.proxy import parse_proxies
 from waa.core.spec import Origin, VmSpec
 
 
@@ -53,7 +56,7 @@ def _setting(default: Any, help_text: str, *, unit: str = "", low: float | None 
 class Config:
     """Every setting with its default, unit, bounds and help line; ``vms`` come from ``[[vm]]`` tables."""
 
-    host: str = _setting("127.0.0.1", "Address to listen on. There is no login yet: keep it local, or put a proxy with a login in front.")
+    host: str = _setting("127.0.0.1", "Address to listen on. Beyond this machine a login is needed (see auth).")
     port: int = _setting(8765, "Port to listen on; 0 takes any free one.", low=0, high=65535)
     data: Path = _setting(Path("~/.local/share/waa-live"), "Folder of the database, remembered host keys, screenshots and the demo VM.")
     database: str = _setting("", "Database as a URL; empty: SQLite in the data folder.")
@@ -81,6 +84,20 @@ class Config:
         1800.0, "A stream ends after this time, give or take a fifth; its client resumes.", unit="s", low=10, high=86400
     )
     embed_origins: tuple[str, ...] = _setting((), "Origins whose pages may embed panels, such as https://wiki.example.org.")
+    auth: Switch = _setting(Switch.AUTO, "Login: auto (not for a server that only listens locally, with no trusted proxy), on, off.")
+    session_hours: float = _setting(12.0, "A login that nobody uses for so long ends.", unit="h", low=0.01, high=8760)
+    session_days: float = _setting(30.0, "A login ends after so long at the latest.", unit="days", low=0.01, high=365)
+    trusted_proxies: tuple[str, ...] = _setting(
+        (), "Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto count, such as 10.0.0.0/8."
+    )
+    proxy_user_header: str = _setting(
+        "", "Header in which a trusted proxy names the user it has logged in, such as X-Forwarded-User; empty: none."
+    )
+    proxy_scopes: tuple[str, ...] = _setting(
+        ("view",), "What users named by a trusted proxy may do: view, operate, ingest, metrics, admin."
+    )
+    public_metrics: bool = _setting(False, "Where there is a login: /ready and /metrics without one.")
+    audit_days: float = _setting(365.0, "How long the audit log is kept.", unit="days", low=1, high=36500)
     allowed_hosts: tuple[str, ...] = _setting(
         (), "Further names this server is called by (the Host header); local names and addresses always are."
     )
@@ -115,6 +132,24 @@ class Config:
         """Where the records are."""
         return self.database or f"sqlite:///{self.data / 'waa.db'}"
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine is listened to."""
+        try:
+            return self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def needs_login(self) -> bool:
+        """Whether one must log in. Raises ConfigError where the operator wants none although others can come."""
+        if self.auth is Switch.OFF and not self.is_local:
+            raise ConfigError(
+                f"auth: off is for a server that only listens locally, and host is {self.host}: anybody could do everything. "
+                "Leave auth at auto (a login link is printed at the start), or set host to 127.0.0.1 and put a proxy with a login in front"
+            )
+        return self.auth is Switch.ON or (self.auth is Switch.AUTO and not (self.is_local and not self.trusted_proxies))
+
 
 SETTINGS: Mapping[str, dataclasses.Field[Any]] = {item.name: item for item in dataclasses.fields(Config) if item.name != "vms"}
 _TYPES = get_type_hints(Config)
@@ -142,6 +177,8 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
         if flags.get(key) is not None:
             values[key] = _checked(key, flags[key], where=f"--{key.replace('_', '-')}")
     config = Config(**values, vms=vms)
+    if bool(config.tls_cert) != bool(config.tls_key):
+        raise ConfigError("tls_cert, tls_key: set both (HTTPS) or none (HTTP)")
     return dataclasses.replace(config, data=config.data.expanduser().absolute())
 
 
@@ -205,6 +242,7 @@ def _checked(key: str, value: object, *, where: str) -> Any:
     low, high = metadata["low"], metadata["high"]
     if isinstance(made, int | float) and not isinstance(made, bool) and low is not None and not low <= made <= high:
         raise ConfigError(f"{where}: {value!r} is not between {low} and {high}{' ' + metadata['unit'] if metadata['unit'] else ''}")
+    _check_access(key, made, where)
     if key in ("embed_origins",):
         for origin in made:
             if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", origin):
@@ -216,6 +254,16 @@ def _checked(key: str, value: object, *, where: str) -> Any:
             except ValueError as error:
                 raise ConfigError(f"{where}: {error}") from error
     return made
+
+
+def _check_access(key: str, made: Any, where: str) -> None:
+    try:
+        if key == "trusted_proxies":
+            parse_proxies(made)
+        if key == "proxy_scopes":
+            parse_scopes(made, field=key)
+    except Invalid as error:
+        raise ConfigError(f"{where}: {str(error).removeprefix(f'{key}: ')}") from error
 
 
 def _made(kind: Any, value: object) -> Any:

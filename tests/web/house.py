@@ -23,12 +23,13 @@ from waa.core.logs import fact as f
 from waa.core.logs.files import LiveProgress
 from waa.core.observation import AnyObservation, LinkOpened, LogSource, VmNamed
 from waa.core.outside import Outside
-from waa.core.port import Link, LinkOpener, Store
+from waa.core.port import AccessStore, Link, LinkOpener, Store
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import Reason
 from waa.core.transition import Rules
 from waa.probes import archive, results
 from waa.probes.host import HostWatch
+from waa.services.access import Access, AccessRules
 from waa.services.importer import Importer
 from waa.services.jobs import Jobs
 from waa.services.monitor import Monitor
@@ -40,11 +41,13 @@ from waa.services.task_record import FolderReader, TaskRecords
 from waa.services.task_text import TaskTexts, TextReader
 from waa.services.watchman import Watchman
 from waa.store.memory import MemoryStore
+from waa.store.memory_access import MemoryAccessStore
 from waa.store.thumbnail import shrink
 from waa.web.app import MAX_REQUEST_BYTES, make_app
 from waa.web.deps import Deps, WebSettings
 from waa.web.feed import BenchmarkFeed
 from waa.web.job_feed import JobFeed
+from waa.web.limit import RateLimiter
 from waa.web.panel_stream import PanelStreams
 from waa.web.render import Renderer
 from waa.web.replays import Replays
@@ -164,6 +167,7 @@ class House:
     """The running application."""
 
     port: int
+    access: Access
     recorder: Recorder
     monitor: Monitor
     streams: StreamService
@@ -266,6 +270,8 @@ async def house(
     reader: FolderReader | None = None,
     texts: TextReader | None = None,
     sse: bool = True,
+    rules: AccessRules | None = None,
+    access_store: AccessStore | None = None,
 ) -> AsyncIterator[House]:
     """The application on a free port with its own clocks; all of it is closed in the end, the store by its recorder."""
     clock, stream_clock = Clock(), Clock()
@@ -276,6 +282,9 @@ async def house(
         state = await recorder.open()
         supervisor = Supervisor()
         stack.push_async_callback(supervisor.close)
+        access = Access(store=access_store or MemoryAccessStore(), rules=rules or AccessRules(), clock=clock)
+        stack.push_async_callback(access.close)
+        await access.open()
         tails = LogTails()
         monitor = Monitor(
             recorder=recorder,
@@ -294,6 +303,7 @@ async def house(
         task_texts = TaskTexts(reader=texts or local, clock=clock)
         stack.push_async_callback(task_texts.close)
         streams = StreamService(limits, clock=stream_clock, tick_s=0.01, chance=lambda: 0.5)
+        access.listen(streams.end_of)
 
         def look() -> Look:
             return Look(
@@ -325,6 +335,7 @@ async def house(
         sock, port = bind_unused_port()
         built = House(
             port=port,
+            access=access,
             recorder=recorder,
             monitor=monitor,
             streams=streams,
@@ -338,6 +349,8 @@ async def house(
         )
         deps = Deps(
             settings=settings or WebSettings(upload_folder=str(folder / "uploads"), upload_limit_bytes=50_000_000, threshold=threshold),
+            access=access,
+            logins=RateLimiter(rate=10 / 60, burst=10),
             recorder=recorder,
             hub=recorder.hub,
             monitor=monitor,

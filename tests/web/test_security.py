@@ -36,7 +36,7 @@ async def test_x1_every_answer_has_the_strict_policy() -> None:
     async with house() as built:
         await built.name()
         static = ("/static/app.css", "/static/nothing", "/static/../server.py")
-        paths = [*(sample(pattern) for pattern, _handler in ROUTES), "/nothing", *static]
+        paths = [*(sample(pattern) for pattern, *_ in ROUTES), "/nothing", *static]
         for path in paths:
             for method in ("HEAD", "OPTIONS", "POST", "PUT"):
                 answer = await built.ask(path, method, body=b"x" if method in ("POST", "PUT") else None)
@@ -134,7 +134,7 @@ async def test_static_files_are_kept_for_good_under_the_name_of_their_content_on
 async def test_answers_for_programs_set_no_cookie() -> None:
     async with house() as built:
         await built.name()
-        for pattern, _handler in ROUTES:
+        for pattern, *_ in ROUTES:
             if pattern.startswith(("/api", "/live", "/ready", "/metrics", "/fragments", "/stream")):
                 assert "Set-Cookie" not in (await built.ask(sample(pattern), "HEAD")).headers
         answer = await built.post_json("/api/vms/register", VM)

@@ -248,9 +248,9 @@ class AccessStore(Protocol):
     def audit(self, query: AuditQuery) -> list[AuditEntry]:
         """Entries of the audit log, newest first."""
 
-    def prune(self, *, before: float, max_entries: int) -> None:
-        """Drop audit entries, revoked keys, ended or expired sessions and links from before a moment, and the oldest entries beyond
-        a number."""
+    def prune(self, *, before: float, sessions_before: float, max_entries: int) -> None:
+        """Drop audit entries, revoked keys and links from before a moment, sessions that ended or were last seen before another one,
+        and the oldest audit entries beyond a number."""
 
     def close(self) -> None:
         """Give everything back. May be called twice."""

@@ -139,8 +139,9 @@ class Access:
 
     async def prune(self) -> None:
         """Drop the oldest of the audit log and what ended long ago."""
-        before = self._clock() - self.rules.audit_s
-        await self._call(lambda: self._store.prune(before=before, max_entries=MAX_AUDIT_ENTRIES))
+        now = self._clock()
+        before, sessions_before = now - self.rules.audit_s, now - self.rules.idle_s - 2 * TOUCH_EVERY_S
+        await self._call(lambda: self._store.prune(before=before, sessions_before=sessions_before, max_entries=MAX_AUDIT_ENTRIES))
 
     async def close(self) -> None:
         """Write what waits and give the store back. May be called twice."""

@@ -93,15 +93,16 @@ class SqlAccessStore:
         with self._reading() as connection:
             return [_entry(row) for row in connection.execute(chosen)]
 
-    def prune(self, *, before: float, max_entries: int) -> None:
+    def prune(self, *, before: float, sessions_before: float, max_entries: int) -> None:
         """Drop what is too old."""
         log, key, session, link = schema.audit, schema.api_key, schema.session, schema.login_link
         with self._usable(), writing(self._engine) as connection:
             oldest = connection.scalar(sa.select(log.c.entry_id).order_by(log.c.entry_id.desc()).offset(max_entries).limit(1))
             old = log.c.at < before
+            ends = (session.c.ended_at, session.c.expires_at, session.c.seen_at)
             connection.execute(sa.delete(log).where(old if oldest is None else sa.or_(old, log.c.entry_id <= oldest)))
             connection.execute(sa.delete(key).where(key.c.revoked_at < before))
-            connection.execute(sa.delete(session).where(sa.or_(session.c.ended_at < before, session.c.expires_at < before)))
+            connection.execute(sa.delete(session).where(sa.or_(*(moment < sessions_before for moment in ends))))
             connection.execute(sa.delete(link).where(link.c.expires_at < before))
 
     def close(self) -> None:

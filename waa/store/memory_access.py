@@ -70,14 +70,12 @@ class MemoryAccessStore:
         """Entries, newest first."""
         return [entry for entry in reversed(self._entries) if _is_asked(entry, query)][: query.limit]
 
-    def prune(self, *, before: float, max_entries: int) -> None:
+    def prune(self, *, before: float, sessions_before: float, max_entries: int) -> None:
         """Drop what is too old."""
         with self._lock:
             self._entries = [entry for entry in self._entries[-max_entries:] if entry.at >= before]
             self._keys = {id_: key for id_, key in self._keys.items() if key.revoked_at is None or key.revoked_at >= before}
-            self._sessions = {
-                id_: item for id_, item in self._sessions.items() if (item.ended_at or before) >= before and item.expires_at >= before
-            }
+            self._sessions = {id_: item for id_, item in self._sessions.items() if _last_moment(item) >= sessions_before}
             self._links = {id_: link for id_, link in self._links.items() if link.expires_at >= before}
 
     def close(self) -> None:
@@ -87,6 +85,10 @@ class MemoryAccessStore:
         for entry in entries:
             self._last_id += 1
             self._entries.append(replace(entry, entry_id=self._last_id))
+
+
+def _last_moment(session: Session) -> float:
+    return min(session.seen_at, session.expires_at, session.seen_at if session.ended_at is None else session.ended_at)
 
 
 def _is_asked(entry: AuditEntry, query: AuditQuery) -> bool:

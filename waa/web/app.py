@@ -8,75 +8,76 @@ from tornado.web import Application, HTTPError, StaticFileHandler
 
 from waa.web import api, compare, export, health, incidents, jobs, pages, replay, report, runs, stream, task_text
 from waa.web.base import BaseHandler, NotFoundHandler
+from waa.web.decision import JOBS, METRICS, PUBLIC, READ, VIEW, Access, ingest, operate
 from waa.web.deps import Deps
 
 NAME = r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})"
 RUN_ID = r"([A-Za-z0-9][A-Za-z0-9._-]{0,120})"
 
 JOB_ID = r"([0-9a-f]{16})"
-TOKEN = r"([A-Za-z0-9_-]{24})"
+TOKEN = r"([A-Za-z0-9_-]{24})"  # noqa: S105 - a pattern
 
 TASK = rf"/runs/{RUN_ID}/tasks/([^/]+)/([^/]+)"
 ATTEMPT = r"([1-9][0-9]{0,5})"
 
-ROUTES: tuple[tuple[str, type[Any]], ...] = (
-    (r"/", pages.OverviewHandler),
-    (r"/vms/new", pages.VmFormHandler),
-    (r"/vms", pages.VmFormHandler),
-    (rf"/vms/{NAME}", pages.VmPageHandler),
-    (rf"/vms/{NAME}/remove", pages.VmRemoveHandler),
-    (rf"/vms/{NAME}/retry", pages.VmRetryHandler),
-    (rf"/vms/{NAME}/screenshot", pages.ScreenshotHandler),
-    (r"/runs", runs.RunListPageHandler),
-    (rf"/runs/{RUN_ID}", runs.RunPageHandler),
-    (rf"/runs/{RUN_ID}/threshold", runs.ThresholdFormHandler),
-    (rf"/runs/{RUN_ID}/tasks\.csv", export.TasksCsvHandler),
-    (rf"/runs/{RUN_ID}/steps\.csv", export.StepsCsvHandler),
-    (rf"/runs/{RUN_ID}/report\.html", report.ReportHandler),
-    (rf"/runs/{RUN_ID}/replay", replay.ReplayPageHandler),
-    (rf"/replay/{TOKEN}", replay.ReplayHandler),
-    (rf"/replay/{TOKEN}/page", replay.ReplayPartHandler),
-    (rf"/replay/{TOKEN}/stream", replay.ReplayStreamHandler),
-    (rf"/replay/{TOKEN}/fragments/([a-z-]{{1,40}})", replay.ReplayFragmentHandler),
-    (r"/compare", compare.CompareHandler),
-    (r"/compare/task", compare.CompareTaskHandler),
-    (TASK, pages.TaskPageHandler),
-    (rf"{TASK}/{ATTEMPT}", pages.TaskPageHandler),
-    (rf"{TASK}/{ATTEMPT}/files/(.+)", pages.TaskFileHandler),
-    (rf"{TASK}/{ATTEMPT}/log", task_text.TaskLogHandler),
-    (rf"{TASK}/spec", task_text.TaskSpecificationHandler),
-    (rf"/runs/{RUN_ID}/rerun\.json", incidents.RerunHandler),
-    (r"/fragments/([a-z-]{1,40})", pages.FragmentHandler),
-    (r"/embed/([a-z-]{1,40})", pages.EmbedHandler),
-    (r"/stream", stream.PanelStreamHandler),
-    (r"/api/benchmark-sse", stream.BenchmarkStreamHandler),
-    (r"/api/(?:background-)?tasks", api.TasksHandler),
-    (r"/api/benchmark-live", api.BenchmarkLiveHandler),
-    (r"/api/benchmark-progress", api.BenchmarkProgressHandler),
-    (r"/api/current-run", api.CurrentRunHandler),
-    (r"/api/runs", runs.RunListHandler),
-    (rf"/api/runs/{RUN_ID}", runs.RunHandler),
-    (rf"/api/runs/{RUN_ID}/threshold", runs.ThresholdHandler),
-    (rf"/api/runs/{RUN_ID}/steps", export.StepsJsonHandler),
-    (rf"/api{TASK}", api.TaskHandler),
-    (rf"/api{TASK}/{ATTEMPT}", api.TaskHandler),
-    (rf"/api{TASK}/spec", task_text.TaskSpecificationApiHandler),
-    (r"/api/compare", compare.CompareApiHandler),
-    (r"/api/incidents", incidents.IncidentListHandler),
-    (r"/api/azure-jobs", api.AzureJobsHandler),
-    (r"/api/azure-job-logs", api.AzureJobLogsHandler),
-    (r"/api/traces/import", jobs.ImportHandler),
-    (r"/imports", jobs.ImportFormHandler),
-    (r"/api/jobs", jobs.JobListHandler),
-    (rf"/api/jobs/{JOB_ID}", jobs.JobHandler),
-    (rf"/api/jobs/{JOB_ID}/stream", jobs.JobStreamHandler),
-    (r"/api/vms", api.VmListHandler),
-    (r"/api/vms/register", api.VmRegisterHandler),
-    (rf"/api/vms/{NAME}", api.VmHandler),
-    (r"/api/probe-vm", api.ProbeVmHandler),
-    (r"/live", health.LiveHandler),
-    (r"/ready", health.ReadyHandler),
-    (r"/metrics", health.MetricsHandler),
+ROUTES: tuple[tuple[str, type[Any], Access], ...] = (
+    (r"/", pages.OverviewHandler, READ),
+    (r"/vms/new", pages.VmFormHandler, {"GET": VIEW, "POST": operate("vm.add")}),
+    (r"/vms", pages.VmFormHandler, {"GET": VIEW, "POST": operate("vm.add")}),
+    (rf"/vms/{NAME}", pages.VmPageHandler, READ),
+    (rf"/vms/{NAME}/remove", pages.VmRemoveHandler, {"POST": operate("vm.remove")}),
+    (rf"/vms/{NAME}/retry", pages.VmRetryHandler, {"POST": operate("vm.retry")}),
+    (rf"/vms/{NAME}/screenshot", pages.ScreenshotHandler, READ),
+    (r"/runs", runs.RunListPageHandler, READ),
+    (rf"/runs/{RUN_ID}", runs.RunPageHandler, READ),
+    (rf"/runs/{RUN_ID}/threshold", runs.ThresholdFormHandler, {"POST": operate("run.threshold")}),
+    (rf"/runs/{RUN_ID}/tasks\.csv", export.TasksCsvHandler, READ),
+    (rf"/runs/{RUN_ID}/steps\.csv", export.StepsCsvHandler, READ),
+    (rf"/runs/{RUN_ID}/report\.html", report.ReportHandler, READ),
+    (rf"/runs/{RUN_ID}/replay", replay.ReplayPageHandler, READ),
+    (rf"/replay/{TOKEN}", replay.ReplayHandler, {"GET": VIEW, "POST": VIEW}),
+    (rf"/replay/{TOKEN}/page", replay.ReplayPartHandler, READ),
+    (rf"/replay/{TOKEN}/stream", replay.ReplayStreamHandler, READ),
+    (rf"/replay/{TOKEN}/fragments/([a-z-]{{1,40}})", replay.ReplayFragmentHandler, READ),
+    (r"/compare", compare.CompareHandler, READ),
+    (r"/compare/task", compare.CompareTaskHandler, READ),
+    (TASK, pages.TaskPageHandler, READ),
+    (rf"{TASK}/{ATTEMPT}", pages.TaskPageHandler, READ),
+    (rf"{TASK}/{ATTEMPT}/files/(.+)", pages.TaskFileHandler, READ),
+    (rf"{TASK}/{ATTEMPT}/log", task_text.TaskLogHandler, READ),
+    (rf"{TASK}/spec", task_text.TaskSpecificationHandler, READ),
+    (rf"/runs/{RUN_ID}/rerun\.json", incidents.RerunHandler, READ),
+    (r"/fragments/([a-z-]{1,40})", pages.FragmentHandler, READ),
+    (r"/embed/([a-z-]{1,40})", pages.EmbedHandler, READ),
+    (r"/stream", stream.PanelStreamHandler, READ),
+    (r"/api/benchmark-sse", stream.BenchmarkStreamHandler, READ),
+    (r"/api/(?:background-)?tasks", api.TasksHandler, READ),
+    (r"/api/benchmark-live", api.BenchmarkLiveHandler, READ),
+    (r"/api/benchmark-progress", api.BenchmarkProgressHandler, READ),
+    (r"/api/current-run", api.CurrentRunHandler, READ),
+    (r"/api/runs", runs.RunListHandler, READ),
+    (rf"/api/runs/{RUN_ID}", runs.RunHandler, READ),
+    (rf"/api/runs/{RUN_ID}/threshold", runs.ThresholdHandler, {"POST": operate("run.threshold")}),
+    (rf"/api/runs/{RUN_ID}/steps", export.StepsJsonHandler, READ),
+    (rf"/api{TASK}", api.TaskHandler, READ),
+    (rf"/api{TASK}/{ATTEMPT}", api.TaskHandler, READ),
+    (rf"/api{TASK}/spec", task_text.TaskSpecificationApiHandler, READ),
+    (r"/api/compare", compare.CompareApiHandler, READ),
+    (r"/api/incidents", incidents.IncidentListHandler, READ),
+    (r"/api/azure-jobs", api.AzureJobsHandler, READ),
+    (r"/api/azure-job-logs", api.AzureJobLogsHandler, READ),
+    (r"/api/traces/import", jobs.ImportHandler, {"POST": ingest("results.import")}),
+    (r"/imports", jobs.ImportFormHandler, {"POST": ingest("results.import")}),
+    (r"/api/jobs", jobs.JobListHandler, {"GET": JOBS}),
+    (rf"/api/jobs/{JOB_ID}", jobs.JobHandler, {"GET": JOBS, "DELETE": ingest("job.cancel")}),
+    (rf"/api/jobs/{JOB_ID}/stream", jobs.JobStreamHandler, {"GET": JOBS}),
+    (r"/api/vms", api.VmListHandler, READ),
+    (r"/api/vms/register", api.VmRegisterHandler, {"POST": operate("vm.add")}),
+    (rf"/api/vms/{NAME}", api.VmHandler, {"GET": VIEW, "DELETE": operate("vm.remove")}),
+    (r"/api/probe-vm", api.ProbeVmHandler, READ),
+    (r"/live", health.LiveHandler, {"GET": PUBLIC}),
+    (r"/ready", health.ReadyHandler, {"GET": METRICS}),
+    (r"/metrics", health.MetricsHandler, {"GET": METRICS}),
 )
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
@@ -86,8 +87,8 @@ MAX_REQUEST_BYTES = 4 * 1024 * 1024
 class StaticHandler(BaseHandler, StaticFileHandler):
     """Files under ``static/``: cached for good where the URL names their content, else asked for again."""
 
-    def initialize(self, deps: Deps, path: str) -> None:  # type: ignore[override]
-        BaseHandler.initialize(self, deps)
+    def initialize(self, deps: Deps, access: Access, path: str) -> None:  # type: ignore[override]
+        BaseHandler.initialize(self, deps, access)
         StaticFileHandler.initialize(self, path)
 
     async def head(self, path: str) -> None:  # type: ignore[override]
@@ -103,14 +104,15 @@ def make_app(deps: Deps, static: Path) -> Application:
     """The application; everything it needs is in ``deps``."""
     return Application(
         [
-            *((path, handler, {"deps": deps}) for path, handler in ROUTES),
-            (r"/static/(.*)", StaticHandler, {"deps": deps, "path": str(static)}),
+            *((path, handler, {"deps": deps, "access": access}) for path, handler, access in ROUTES),
+            (r"/static/(.*)", StaticHandler, {"deps": deps, "access": {"GET": PUBLIC}, "path": str(static)}),
         ],
         default_handler_class=NotFoundHandler,
         default_handler_args={"deps": deps},
         xsrf_cookies=True,
         xsrf_cookie_kwargs={"samesite": "Lax", "httponly": True},
         compress_response=False,
+        hsts_s=deps.settings.hsts_s,
         log_function=_log_request,
     )
 

@@ -3,19 +3,30 @@
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import Finish, HTTPError, RequestHandler
 
+from waa.core.access import Identity, IdentityKind, Outcome, Scope, allows
 from waa.core.codec import encode
-from waa.core.error import Conflict, Invalid, NotFound, Unavailable, WaaError
+from waa.core.error import Conflict, Forbidden, Invalid, NotFound, SignInNeeded, Unavailable, WaaError
+from waa.services.access import Client, Presented
+from waa.web.decision import METRICS, PUBLIC, Access, Decision, decision_for
 from waa.web.deps import Deps
+from waa.web.limit import address_key
+from waa.web.view import Look, Viewer
 
 BROWSER_COOKIE = "waa_browser"
+SESSION_COOKIE = "waa_session"
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 MAX_BODY_BYTES = 256 * 1024
 """Forms and JSON bodies; there are no uploads."""
 _STATUS: Mapping[type[WaaError], HTTPStatus] = {
+    SignInNeeded: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -24,12 +35,27 @@ _STATUS: Mapping[type[WaaError], HTTPStatus] = {
 
 
 class BaseHandler(RequestHandler):
-    """Base of every handler; ``deps`` is all it may use. ``public_to_embedders`` opens it to the allowed origins."""
+    """Base of every handler; ``deps`` is all it may use. ``public_to_embedders`` opens it to the allowed origins.
+
+    ``access`` is what the route table decides; ``identity`` is set before any method of a subclass runs, None for somebody unknown
+    at what is public. ``audit_subject`` and ``audit_detail`` are for the audit log, beyond what the address says.
+    """
 
     public_to_embedders = False
+    identity: Identity | None = None
+    audit_subject = ""
+    audit_detail = ""
+    _decision: Decision | None = None
+    _has_token = False
 
-    def initialize(self, deps: Deps) -> None:
+    def initialize(self, deps: Deps, access: Access) -> None:
         self.deps = deps
+        self.access = access
+        settings, request = deps.settings, self.request
+        self.peer = request.remote_ip or ""
+        request.remote_ip = settings.proxies.client(self.peer, request.headers.get_list("X-Forwarded-For"))
+        if settings.proxies.is_https(self.peer, request.headers.get("X-Forwarded-Proto", "")):
+            request.protocol = "https"
 
     def set_default_headers(self) -> None:
         """A strict policy everywhere: no inline script, no foreign origin, no frame. For every answer, errors too."""
@@ -38,18 +64,34 @@ class BaseHandler(RequestHandler):
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Content-Security-Policy", content_security_policy())
         self.set_header("Server", "waa-live")
+        if self.settings.get("hsts_s") and self.request.protocol == "https":
+            self.set_header("Strict-Transport-Security", f"max-age={self.settings['hsts_s']}")
 
     def prepare(self) -> None:
-        """Refuse what comes under a foreign name (DNS rebinding) or from a foreign page (cross-site requests)."""
+        """Refuse what comes under a foreign name (DNS rebinding), from a foreign page (cross-site requests), or from somebody who
+        may not do it."""
         self._open_to_embedders()
-        host = _host_name(self.request.host)
-        if not self.deps.settings.allows_host(host):
-            raise HTTPError(HTTPStatus.MISDIRECTED_REQUEST, "Host %s is not a name of this server (setting allowed_hosts)", host)
+        self._need_own_name()
         origin = self.request.headers.get("Origin")
-        if self.request.method not in ("GET", "HEAD", "OPTIONS") and origin is not None and not self._is_own(origin):
+        if self.request.method not in SAFE_METHODS and origin is not None and not self._is_own(origin):
             raise HTTPError(HTTPStatus.FORBIDDEN, "Origin %s may not change anything here", origin)
+        self._admit()
+        self._need_intent()
         if len(self.request.body) > MAX_BODY_BYTES:
             raise HTTPError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is longer than %d bytes", MAX_BODY_BYTES)
+
+    def on_finish(self) -> None:
+        """Write down what was done, or tried by somebody who is known: strangers cannot fill the log."""
+        decision = self._decision
+        if decision is None or not decision.action or self.identity is None:
+            return
+        status = self.get_status()
+        refused = status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+        outcome = Outcome.REFUSED if refused else Outcome.FAILED if status >= HTTPStatus.BAD_REQUEST else Outcome.DONE
+        subject = self.audit_subject or "/".join(self.path_args)
+        self.deps.access.note_action(
+            self.identity, self.client, decision.action, subject=subject, outcome=outcome, detail=self.audit_detail
+        )
 
     async def head(self, *args: str) -> None:
         """The headers of GET."""
@@ -62,9 +104,13 @@ class BaseHandler(RequestHandler):
         self.set_status(HTTPStatus.NO_CONTENT)
 
     def check_xsrf_cookie(self) -> None:
-        """Forms carry the token. A JSON body cannot be sent by a foreign form, and foreign scripts fail the Origin check."""
-        if not self.is_json:
+        """Forms carry the token. A JSON body cannot be sent by a foreign form, and foreign scripts fail the Origin check. Who sends a
+        key sends it on purpose."""
+        self._need_own_name()
+        self._admit()
+        if not self.is_json and (self.identity is None or self.identity.kind is not IdentityKind.KEY):
             super().check_xsrf_cookie()
+            self._has_token = True
 
     @property
     def is_json(self) -> bool:
@@ -76,12 +122,38 @@ class BaseHandler(RequestHandler):
         """Whether a person asks (an error is then a page)."""
         return "text/html" in self.request.headers.get("Accept", "") and not self.request.path.startswith("/api/")
 
+    @property
+    def client(self) -> Client:
+        """Where the request comes from."""
+        return Client(address=self.request.remote_ip or "", agent=self.request.headers.get("User-Agent", ""))
+
+    @property
+    def session_cookie(self) -> str:
+        """The name of the cookie that holds the session; over TLS one that no other host and no plain page can plant."""
+        return f"__Host-{SESSION_COOKIE}" if self.is_secure else SESSION_COOKIE
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the client speaks TLS, with us or with a trusted proxy."""
+        return self.request.protocol == "https"
+
+    def need_identity(self) -> Identity:
+        """Who asks, looked up anew: what waited may have waited too long. Raises SignInNeeded."""
+        identity = self.deps.access.identify(self._presented())
+        if identity is None:
+            raise SignInNeeded("This needs a login: a key in X-API-Key or as a bearer token, or a session")
+        return identity
+
+    def page_look(self) -> Look:
+        """What a page may see, with its form token and who looks at it."""
+        return replace(self.deps.look(), csrf_token=self.xsrf_token.decode(), viewer=self._viewer())
+
     def browser_key(self) -> str:
         """A random name of this browser, for the cap on its streams; set with the first page."""
         key = self.get_cookie(BROWSER_COOKIE)
         if key is None or not re.fullmatch(r"[A-Za-z0-9_-]{16,64}", key):
             key = secrets.token_urlsafe(18)
-            self.set_cookie(BROWSER_COOKIE, key, httponly=True, samesite="Lax", path="/")
+            self.set_cookie(BROWSER_COOKIE, key, httponly=True, samesite="Lax", path="/", secure=self.is_secure)
         return key
 
     def one_argument(self, name: str) -> str | None:
@@ -113,13 +185,18 @@ class BaseHandler(RequestHandler):
         """The one place where errors become HTTP: JSON for programs, a page for people."""
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
         status, message, field = _told(error, status_code)
+        self.audit_detail = message
         self._open_to_embedders()
         self.set_status(status)
         if isinstance(error, Unavailable):
             self.set_header("Retry-After", "5")
+        if status == HTTPStatus.UNAUTHORIZED:
+            self.set_header("WWW-Authenticate", 'Bearer realm="WAA Live"')
+            self.set_header("Cache-Control", "no-store")
         if self.wants_html:
             self.set_header("Content-Type", "text/html; charset=utf-8")
-            self.finish(self.deps.renderer.page("error.html", status=status, message=message, field=field, look=self.deps.look()))
+            look = replace(self.deps.look(), viewer=self._viewer()) if self.identity is None else self.page_look()
+            self.finish(self.deps.renderer.page("error.html", status=status, message=message, field=field, look=look))
             return
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.finish(encode({"error": {"status": status, "message": message, "field": field}}))
@@ -144,12 +221,97 @@ class BaseHandler(RequestHandler):
         self.set_header("Access-Control-Expose-Headers", "ETag")
         self.set_header("Access-Control-Max-Age", "600")
 
+    def _need_own_name(self) -> None:
+        host = _host_name(self.request.host)
+        if not self.deps.settings.allows_host(host):
+            raise HTTPError(HTTPStatus.MISDIRECTED_REQUEST, "Host %s is not a name of this server (setting allowed_hosts)", host)
+
+    def _admit(self) -> None:
+        """Find out who asks, and whether they may. Raises SignInNeeded, Forbidden; sends people without a session to the login."""
+        if self._decision is not None:
+            return
+        decision = decision_for(self.access, self.request.method or "")
+        if decision is None:
+            raise HTTPError(HTTPStatus.METHOD_NOT_ALLOWED)
+        self._decision = decision
+        if decision.scopes is None or (decision is METRICS and self.deps.settings.public_metrics):
+            self.identity = self._known_or_none()
+            return
+        try:
+            self.identity = self.need_identity()
+        except SignInNeeded as error:
+            self._note_stranger(str(error))
+            if not self._is_navigation:
+                raise
+            self.redirect(f"/login?next={quote(self.request.uri or '/', safe='')}")
+            raise Finish from error
+        if not allows(self.identity, decision.scopes):
+            needed = " or ".join(sorted(decision.scopes))
+            raise Forbidden(f"This needs the scope {needed}; {self.identity.name} has: {', '.join(sorted(self.identity.scopes)) or 'none'}")
+
+    def _known_or_none(self) -> Identity | None:
+        try:
+            return self.deps.access.identify(self._presented())
+        except SignInNeeded:
+            return None
+
+    def _need_intent(self) -> None:
+        """A browser sends its cookies along whoever asks it to. What changes something by a session (or by the word of a proxy, whose
+        session is a cookie too) must therefore prove that a page of ours sent it: by the token, or by what browsers say and pages
+        cannot forge. Raises HTTPError."""
+        if self.request.method in SAFE_METHODS or self._has_token or self.identity is None:
+            return
+        if self.identity.kind not in (IdentityKind.SESSION, IdentityKind.PROXY):
+            return
+        headers = self.request.headers
+        if "Origin" in headers or headers.get("Sec-Fetch-Site") == "same-origin":
+            return  # a foreign Origin was refused before
+        super().check_xsrf_cookie()
+
+    def _presented(self) -> Presented:
+        headers, settings = self.request.headers, self.deps.settings
+        kind, _, bearer = headers.get("Authorization", "").partition(" ")
+        keys = (headers.get("X-API-Key", ""), bearer.strip() if kind.lower() == "bearer" else "")
+        user = ""
+        if settings.proxy_user_header and settings.proxies.trusts(self.peer):
+            user = headers.get(settings.proxy_user_header, "")
+        return Presented(keys=tuple(key for key in keys if key), token=self.get_cookie(self.session_cookie, "") or "", proxy_user=user)
+
+    @property
+    def _is_navigation(self) -> bool:
+        """Whether a person opens a page here (not a script, not a frame, whose login could not be shown)."""
+        headers = self.request.headers
+        is_page = self.request.method in ("GET", "HEAD") and self.wants_html and not self.public_to_embedders
+        return is_page and "HX-Request" not in headers and headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
+
+    def _viewer(self) -> Viewer | None:
+        identity = self.identity
+        if identity is None:
+            return None if self.deps.access.is_required else Viewer()
+        is_local = identity.kind is IdentityKind.LOCAL
+        return Viewer(
+            name="" if is_local else identity.name,
+            can_leave=identity.kind is IdentityKind.SESSION,
+            is_admin=allows(identity, (Scope.ADMIN,)),
+        )
+
+    def _note_stranger(self, message: str) -> None:
+        """A key that is not taken is written down, but not more often than somebody may try to log in: a secret of 192 bits is not
+        guessed, so nobody else of that address is kept waiting for it."""
+        address = self.client.address
+        if self._presented().keys and not self.deps.logins.take(address_key(address), self.deps.clock()):
+            path = self.request.path
+            self.deps.access.note_action(None, self.client, "key.refused", subject=path, outcome=Outcome.REFUSED, detail=message)
+
     def _is_own(self, origin: str) -> bool:
         return origin.partition("://")[2].lower() == self.request.host.lower()
 
 
 class NotFoundHandler(BaseHandler):
     """Every path that is not in the route table."""
+
+    def initialize(self, deps: Deps) -> None:  # type: ignore[override]
+        super().initialize(deps, dict.fromkeys(self.SUPPORTED_METHODS, PUBLIC))
 
     def prepare(self) -> None:
         super().prepare()

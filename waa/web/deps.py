@@ -6,7 +6,9 @@ from ipaddress import ip_address
 
 from waa.core.destination import Destinations
 from waa.core.logs.files import LiveProgress
+from waa.core.proxy import TrustedProxies
 from waa.hub.hub import Hub
+from waa.services.access import Access
 from waa.services.jobs import Jobs
 from waa.services.monitor import Monitor
 from waa.services.picture import Pictures
@@ -15,6 +17,7 @@ from waa.services.task_record import TaskRecords
 from waa.services.task_text import TaskTexts
 from waa.web.feed import BenchmarkFeed
 from waa.web.job_feed import JobFeed
+from waa.web.limit import RateLimiter
 from waa.web.panel_stream import PanelStreams
 from waa.web.render import Renderer
 from waa.web.replays import Replays
@@ -28,7 +31,9 @@ LOCAL_NAME = "localhost"
 class WebSettings:
     """The operator's decisions that concern the web. ``is_local``: it listens on loopback only. Uploaded archives of up
     to ``upload_limit_bytes`` wait in ``upload_folder``; folders below ``import_roots`` may be imported.
-    ``threshold``: from this score on a task passes, unless its run has one of its own. ``destinations``: where VMs may be."""
+    ``threshold``: from this score on a task passes, unless its run has one of its own. ``proxies`` may say for whom they ask, and
+    whom they know in ``proxy_user_header`` ("": none). ``public_metrics``: figures and readiness are for everybody.
+    ``destinations``: where VMs may be. ``hsts_s``: how long browsers are told to use HTTPS only, 0: not told."""
 
     embed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
@@ -37,7 +42,11 @@ class WebSettings:
     upload_folder: str = ""
     upload_limit_bytes: int = 0
     threshold: float = 1.0
+    proxies: TrustedProxies = TrustedProxies()
+    proxy_user_header: str = ""
+    public_metrics: bool = False
     destinations: Destinations = Destinations()
+    hsts_s: int = 0
 
     def allows_host(self, name: str) -> bool:
         """Whether a Host header (lower case, no port) names this server: an address, which no foreign page can make point
@@ -50,9 +59,11 @@ class WebSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
-    """Everything below the handlers."""
+    """Everything below the handlers. ``logins``: how often somebody may try to log in, by address."""
 
     settings: WebSettings
+    access: Access
+    logins: RateLimiter
     recorder: Recorder
     hub: Hub
     monitor: Monitor

@@ -42,6 +42,7 @@ class Cause(StrEnum):
     LIFETIME = "lifetime"
     SHUTDOWN = "shutdown"
     BYE = "bye"
+    SIGNED_OUT = "signed_out"
 
 
 @dataclass(slots=True)
@@ -76,12 +77,12 @@ class Pace:
 
 
 class Subscriber:
-    """One open stream. ``key`` is its browser (None: a program), ``opened_s`` a reading of the service's clock;
-    ``cause`` is None while it takes what its group publishes."""
+    """One open stream. ``key`` is its browser (None: a program), ``owner`` the session or key that it ends with ("": none),
+    ``opened_s`` a reading of the service's clock; ``cause`` is None while it takes what its group publishes."""
 
     __slots__ = (
         "__weakref__", "_chunked", "_direct", "_ignored_bytes", "_is_stale", "_is_waiting", "_lingers",
-        "_on_close", "_stream", "address", "cause", "ends_s", "fanout", "is_late", "key", "opened_s", "send",
+        "_on_close", "_stream", "address", "cause", "ends_s", "fanout", "is_late", "key", "opened_s", "owner", "send",
     )  # fmt: skip
 
     send: Callable[[bytes], int]
@@ -97,11 +98,13 @@ class Subscriber:
         ends_s: float,
         key: str | None,
         address: str,
+        owner: str,
         on_close: "Callable[[Subscriber], None] | None",
     ) -> None:
         self.fanout = fanout
         self.key = key
         self.address = address
+        self.owner = owner
         self.opened_s = opened_s
         self.ends_s = ends_s
         self.cause: Cause | None = None

@@ -15,6 +15,7 @@ from waa.core.error import Invalid, NotFound, Unavailable
 from waa.core.job import ImportKind, ImportRequest
 from waa.web.api import ApiHandler
 from waa.web.base import BROWSER_COOKIE, MAX_BODY_BYTES, BaseHandler
+from waa.web.decision import Access
 from waa.web.deps import LOCAL_NAME, Deps
 from waa.web.job_feed import job_payload
 from waa.web.pages import PageHandler
@@ -69,6 +70,7 @@ class JobStreamHandler(BaseHandler):
             first=self.deps.job_feed.first(job_id),
             key=self.get_cookie(BROWSER_COOKIE),
             address=self.request.remote_ip or "",
+            owner=self.need_identity().handle,
             resumed="Last-Event-ID" in self.request.headers,
         )
         self.deps.job_feed.settle(job_id)
@@ -78,8 +80,8 @@ class JobStreamHandler(BaseHandler):
 class ImportHandler(ApiHandler):
     """``POST /api/traces/import`` (C1): JSON that names a folder here or on a VM, or the archive itself as the body, with ``?name=``."""
 
-    def initialize(self, deps: Deps) -> None:
-        super().initialize(deps)
+    def initialize(self, deps: Deps, access: Access) -> None:
+        super().initialize(deps, access)
         self._json = bytearray()
         self._upload: _Upload | None = None
         self._refusal: Exception | None = None
@@ -140,6 +142,7 @@ class ImportHandler(ApiHandler):
 
     def on_finish(self) -> None:
         """What was not handed to a job is removed."""
+        super().on_finish()
         if self._upload is not None:
             self._upload.discard()
 

@@ -1,6 +1,5 @@
 """The pages, the form for VMs, and panels by themselves."""
 
-from dataclasses import replace
 from http import HTTPStatus
 
 from waa.core.codec import spec_from
@@ -26,7 +25,7 @@ class PageHandler(BaseHandler):
 
     def look(self) -> Look:
         """What this page may see, with its form token."""
-        return replace(self.deps.look(), csrf_token=self.xsrf_token.decode())
+        return self.page_look()
 
     def write_page(self, template: str, **context: object) -> None:
         """Answer with a page; the browser gets its name, which its streams are counted by."""

@@ -26,6 +26,7 @@ class BenchmarkStreamHandler(BaseHandler):
             first=self.deps.feed.first(interval_s, missed, has_gap=has_gap),
             key=self.get_cookie(BROWSER_COOKIE),
             address=self.request.remote_ip or "",
+            owner=self.need_identity().handle,
             resumed=bool(last_id),
         )
 
@@ -60,6 +61,7 @@ class PanelStreamHandler(BaseHandler):
             first=panels.first(key),
             key=self.get_cookie(BROWSER_COOKIE),
             address=self.request.remote_ip or "",
+            owner=self.need_identity().handle,
             headers={"Cache-Control": "no-store, no-transform"},
             resumed="Last-Event-ID" in self.request.headers,
         )

@@ -6,7 +6,7 @@ import random
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -72,6 +72,7 @@ class StreamService:
         self._groups: dict[Fanout, None] = {}
         self._by_address: Counter[str] = Counter()
         self._by_key: dict[str, dict[Subscriber, None]] = {}
+        self._by_owner: dict[str, dict[Subscriber, None]] = {}
         self._active = 0
         self._leaving: dict[Subscriber, float] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -114,6 +115,7 @@ class StreamService:
         first: bytes,
         key: str | None,
         address: str,
+        owner: str = "",
         headers: Mapping[str, str] | None = None,
         resumed: bool = False,
         on_close: Callable[[Subscriber], None] | None = None,
@@ -122,8 +124,9 @@ class StreamService:
         and ``first`` (complete messages), then whatever ``fanout`` publishes from this call on.
 
         Compute ``first`` with no ``await`` before this call, and nothing is lost or sent twice. ``key`` names the
-        browser (None: not a browser, not capped), whose oldest stream makes room with ``bye``. ``on_close`` is called once when the
-        stream leaves the group, whatever the reason (``subscriber.cause``), for a closing connection soon after.
+        browser (None: not a browser, not capped), whose oldest stream makes room with ``bye``; ``owner``: see
+        ``end_of``. ``on_close`` is called once when the stream leaves the group, whatever the reason (``subscriber.cause``), for a
+        closing connection soon after.
 
         None: there is no stream, and the handler is answered, because it asked HEAD, the client has gone, there are too many
         streams from its ``address`` (429) or in all (503), or the service closes (503).
@@ -147,12 +150,19 @@ class StreamService:
             ends_s=now + self._limits.lifetime_s * (1 + spread),
             key=key,
             address=address,
+            owner=owner,
             on_close=on_close,
         )
         self._register(subscriber, now)
         self.counts.resumed += resumed
         fanout.add(subscriber, len(first))
         return subscriber
+
+    def end_of(self, owners: Collection[str]) -> None:
+        """End the streams of sessions and keys that are not let in any more, with ``signed_out``."""
+        for owner in owners:
+            for subscriber in tuple(self._by_owner.get(owner, ())):
+                subscriber.end(sse.encode("{}", event="signed_out", retry_ms=BYE_RETRY_MS), cause=Cause.SIGNED_OUT)
 
     async def close(self, *, grace_s: float = 2.0) -> None:
         """End every stream with ``retry:`` after all that was published is sent, and return when the last is gone; what
@@ -215,6 +225,8 @@ class StreamService:
         self._by_address[subscriber.address] += 1
         if subscriber.key is not None:
             self._by_key.setdefault(subscriber.key, {})[subscriber] = None
+        if subscriber.owner:
+            self._by_owner.setdefault(subscriber.owner, {})[subscriber] = None
         self._left.clear()
         if subscriber.fanout not in self._groups:
             self._groups[subscriber.fanout] = None
@@ -240,6 +252,11 @@ class StreamService:
             del streams[subscriber]
             if not streams:
                 del self._by_key[subscriber.key]
+        if subscriber.owner:
+            owned = self._by_owner[subscriber.owner]
+            del owned[subscriber]
+            if not owned:
+                del self._by_owner[subscriber.owner]
         if not len(subscriber.fanout):
             del self._groups[subscriber.fanout]
         if not subscriber.is_gone:

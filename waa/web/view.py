@@ -22,15 +22,25 @@ def _unread(_task: Task) -> RecordSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Viewer:
+    """Who looks at a page. ``name`` "": somebody on this machine, where no login is needed; ``can_leave``: there is a session to end."""
+
+    name: str = ""
+    can_leave: bool = False
+    is_admin: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """One look at everything, at ``now``. ``seen_at``: VM name -> its last sign of life, younger than ``Vm.seen_at``;
     ``retry_at``: when one that cannot be reached is tried next.
 
-    ``usual_s``: how long a VM usually stays in a phase of its set-up. ``interval_s`` is the refresh interval of
-    *Live Evaluation* without a stream; ``sse`` False: the operator switched streaming off and pages only poll. ``csrf_token``
-    is for the forms of a page, never for panels: a panel is the same bytes for everyone. ``log_lines``: VM name -> the end of its live log, oldest first. ``record_of`` gives what is known of
-    a task's result folder, and may begin to read it anew. ``rate``: how fast time passes on a clock that is not the world's (0:
-    it stands), None for the world's; ``base`` goes before the addresses of panels and streams.
+    ``usual_s``: how long a VM usually stays in a phase of its set-up. ``interval_s`` is the refresh interval of *Live Evaluation*
+    without a stream; ``sse`` False: the operator switched streaming off and pages only poll. ``csrf_token`` and ``viewer`` (None:
+    somebody unknown) are for pages, never for panels: a panel is the same bytes for everyone. ``log_lines``: VM name -> the end of its
+    live log, oldest first. ``record_of`` gives what is known of a task's result folder, and may begin to read it anew. ``rate``: how
+    fast time passes on a clock that is not the world's (0: it stands), None for the world's; ``base`` goes before the addresses of
+    panels and streams.
     """
 
     state: State
@@ -42,6 +52,7 @@ class Look:
     interval_s: float = 5.0
     sse: bool = True
     csrf_token: str = ""
+    viewer: Viewer | None = None
     version: str = ""
     log_lines: Mapping[str, Sequence[LogLine]] = field(default_factory=dict)
     record_of: Callable[[Task], RecordSeen] = _unread

@@ -1,0 +1,53 @@
+"""Who may ask what: the words in which the route table says it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from waa.core.access import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """For one method of a route: one of ``scopes`` is needed; none of them: anybody who is known; None: nobody need be known.
+
+    ``action``: what the audit log calls it, "" where it is not written down."""
+
+    scopes: frozenset[Scope] | None
+    action: str = ""
+
+
+Access = Mapping[str, Decision]
+"""By method, as the route table has it: GET stands for HEAD too, and OPTIONS tells nobody anything. Others are not there (405)."""
+
+PUBLIC = Decision(None)
+KNOWN = Decision(frozenset())
+VIEW = Decision(frozenset({Scope.VIEW}))
+JOBS = Decision(frozenset({Scope.VIEW, Scope.INGEST}))
+"""Who pushes results may see what becomes of them."""
+METRICS = Decision(frozenset({Scope.METRICS}))
+"""Open to all where the operator says so (setting public_metrics)."""
+ADMIN = Decision(frozenset({Scope.ADMIN}))
+
+READ: Access = {"GET": VIEW}
+
+
+def operate(action: str) -> Decision:
+    """Changes what is watched, or how it is judged."""
+    return Decision(frozenset({Scope.OPERATE}), action)
+
+
+def ingest(action: str) -> Decision:
+    """Brings results in."""
+    return Decision(frozenset({Scope.INGEST}), action)
+
+
+def known(action: str = "") -> Decision:
+    """For anybody who is known; the handler looks whose it is."""
+    return Decision(frozenset(), action)
+
+
+def decision_for(access: Access, method: str) -> Decision | None:
+    """The decision for a method of HTTP, None where there is none: then the method is not there."""
+    if method == "OPTIONS":
+        return PUBLIC
+    return access.get("GET" if method == "HEAD" else method)
