@@ -1,6 +1,7 @@
 """The page that plays a run again, and what it is told of where it is."""
 
 from dataclasses import dataclass
+from math import ceil
 
 from waa.core.timeline import Mark, Source, Timeline, marks_of
 from waa.services.replay import Replay
@@ -17,7 +18,7 @@ WIDTH = 1000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """Something on the time line: ``x`` of WIDTH, ``at_s`` into the run."""
+    """Something on the time line: ``x`` of WIDTH, ``at_s`` into the run, when it has just happened."""
 
     x: float
     at_s: float
@@ -96,4 +97,4 @@ def _tick(mark: Mark, line: Timeline) -> Tick:
     word = BADGES[mark.status][1] if mark.status is not None else "Incident"
     tone = mark.status.value if mark.status is not None else "incident"
     x = round(WIDTH * at_s / line.duration_s, 1) if line.duration_s else 0.0
-    return Tick(x=x, at_s=round(at_s, 1), tone=tone, words=f"{word}: {mark.words}")
+    return Tick(x=x, at_s=ceil(at_s * 10) / 10, tone=tone, words=f"{word}: {mark.words}")
