@@ -210,8 +210,15 @@ def test_what_opens_is_read_and_follows_the_step(desk: Desk, visit: Visit) -> No
     expect(lines).to_contain_text("continued 1")
     page.keyboard.press("End")
     expect(lines).to_contain_text("continued 3")
-    desk.step("act(4)")  # the panel is swapped by the stream, and what is open stays
-    expect(lines).to_contain_text("Step 1: act(4)")
+    folder.step(4, "act(4)", at=began_at + 4)
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(began_at + 4))
+    desk.write(f"[{stamp},100 INFO lib_run_single/56-MainProcess] Step 4: act(4)\n")
+    expect(page.locator(".step-list-head .total")).to_have_text("4")  # the stream swapped the panel, and what is open stays
+    expect(lines).to_contain_text("continued 3")
+    page.keyboard.press("End")
+    expect(lines).to_contain_text("Step 4: act(4)")
+    desk.write(f"[{stamp},500 INFO agent/1-MainProcess] it goes on\n")
+    expect(lines).to_contain_text("it goes on")  # asked for again while the step goes on
     expect(page.locator("#task-spec-body .spec-facts")).to_contain_text("exact_match")
 
 

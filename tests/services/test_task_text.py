@@ -18,6 +18,7 @@ from waa.services.task_text import LOG_AGAIN_S, MAX_KEPT, SPECIFICATION_AGAIN_S,
 
 RUN = RunId("run-1")
 CLOSED, OPEN = Span(from_at=T0, until_at=T0 + 10), Span(from_at=T0, until_at=None)
+LINE = b"[2026-02-04 12:13:03,000 INFO x/1-MainProcess] a line\n"
 GONE = Failure(reason=Reason.TIMEOUT, message="vm-1 does not answer", remedy="Start it.")
 
 
@@ -25,7 +26,7 @@ class PlayedTexts:
     """A VM with one log and one specification."""
 
     def __init__(self) -> None:
-        self.excerpt: Excerpt | None = Excerpt(data=b"a line\n")
+        self.excerpt: Excerpt | None = Excerpt(data=LINE)
         self.file = FileRead(path="/tasks/t-1.json", data=b'{"instruction": "Do it."}')
         self.failure: Failure | None = None
         self.asked: list[object] = []
@@ -72,12 +73,12 @@ async def test_the_lines_of_a_step_that_is_over_are_read_once() -> None:
         for _ in range(3):
             seen = await desk.texts.log(RUN, "clock", "t-1", CLOSED)
             assert seen.value is not None
-            assert (seen.value.excerpt, seen.value.is_open) == (Excerpt(data=b"a line\n"), False)
+            assert (seen.value.excerpt, seen.value.is_open) == (Excerpt(data=LINE), False)
             desk.now += 3600
         assert desk.reader.asked == [(T0, T0 + 10)]
 
 
-@pytest.mark.parametrize("data", [None, b"", b"more\n"])
+@pytest.mark.parametrize("data", [None, b"", LINE])
 async def test_what_may_still_grow_is_read_again_but_not_at_once(data: bytes | None) -> None:
     async with a_desk() as desk:
         desk.reader.excerpt = Excerpt(data=data) if data is not None else None
@@ -111,7 +112,7 @@ async def test_what_was_read_stays_with_its_age_when_the_vm_is_gone() -> None:
         desk.now += 60
         seen = await desk.texts.log(RUN, "clock", "t-1", OPEN)
         assert seen.value is not None
-        assert (seen.value.excerpt, seen.read_at, seen.failure) == (Excerpt(data=b"a line\n"), read_at, GONE)
+        assert (seen.value.excerpt, seen.read_at, seen.failure) == (Excerpt(data=LINE), read_at, GONE)
         never = await desk.texts.log(RUN, "clock", "t-2", OPEN)
         assert (never.value, never.read_at, never.failure) == (None, None, GONE)
         desk.reader.failure = None

@@ -6,11 +6,12 @@ import pytest
 
 from tests.services.reader import PlayedFolders
 from tests.services.test_task_text import GONE, PlayedTexts
-from tests.web.house import House, house
+from tests.web.house import T0, House, house
 from tests.web.markup import Element, judge, read
 from tests.web.test_task_page import HOSTILE, RESET, RUN, TASK, a_line, begin, finish, page, start
 from waa.core.logs.excerpt import Excerpt
 from waa.core.results.folder import FileRead
+from waa.core.results.span import SLACK_S
 from waa.services.task_text import LOG_AGAIN_S
 from waa.web.views.task import MAX_FRAMES
 
@@ -47,7 +48,7 @@ async def test_the_lines_of_a_step_are_those_of_its_time() -> None:
         assert "Step 2, " in log.text
         (asked,) = texts.asked
         assert isinstance(asked, tuple)
-        assert asked[1] - asked[0] == 1.0
+        assert asked == (T0 + 28, T0 + 32 + SLACK_S)
         assert "data-again" not in log.one(class_="step-log").attributes
         last = await part(built, f"{LOG}?step=3")
         assert last.one(class_="step-log").attributes["data-again"] == str(LOG_AGAIN_S)
@@ -96,7 +97,7 @@ async def test_what_cannot_be_read_says_why_and_what_helps() -> None:
         (None, "The log is not there any more"),
         (Excerpt(data=b""), "no lines of that time."),
         (Excerpt(data=b"", is_end_only=True), "in its last 64 MiB"),
-        (Excerpt(data=b"x\n", is_cut=True), "the first 64 KiB are shown"),
+        (Excerpt(data=LINES, is_cut=True), "the first 64 KiB are shown"),
     ],
 )
 async def test_what_is_missing_in_a_log_is_said(excerpt: Excerpt | None, words: str) -> None:

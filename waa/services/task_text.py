@@ -16,7 +16,7 @@ from waa.core.entity import RunId
 from waa.core.error import Failure, LinkError
 from waa.core.logs.excerpt import Excerpt
 from waa.core.results.folder import FileRead
-from waa.core.results.span import Span
+from waa.core.results.span import Span, lines_of
 from waa.core.results.specification import MAX_BYTES, Specification, read_specification
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,6 @@ MAX_KEPT = 64
 """Of each kind: some four megabytes of log lines."""
 LOG_AGAIN_S = 3.0
 """When a step's lines are asked for again while it goes on, and after a failure."""
-END_OF_TIME = 253_370_764_800.0
-"""The year 9999, beyond all stamps that a log can print."""
 SPECIFICATION_AGAIN_S = 60.0
 """When a file that was not found is looked for again."""
 
@@ -98,8 +96,9 @@ class TaskTexts:
         await self._specifications.close()
 
     async def _read_log(self, run_id: RunId, domain: str, task_id: str, span: Span) -> LogSeen:
-        until_at = span.until_at if span.until_at is not None else END_OF_TIME
-        excerpt = await self._reader.task_log(run_id, domain, task_id, from_at=span.from_at, until_at=until_at, max_bytes=MAX_LOG_BYTES)
+        from_at, until_at = span.search
+        found = await self._reader.task_log(run_id, domain, task_id, from_at=from_at, until_at=until_at, max_bytes=MAX_LOG_BYTES)
+        excerpt = lines_of(found, span) if found is not None else None
         is_whole = excerpt is not None and bool(excerpt.data) and span.until_at is not None
         return LogSeen(excerpt=excerpt, is_open=not is_whole)
 

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from waa.core.entity import Run, Task
 from waa.core.error import Failure, NotFound
 from waa.core.observation import LogKind
-from waa.core.results.span import Span, span_of
+from waa.core.results.span import Span, span_of, span_of_task
 from waa.core.results.specification import Specification
 from waa.services.task_record import RecordSeen
 from waa.services.task_text import LOG_AGAIN_S, LogSeen, Seen, SpecificationSeen
@@ -57,8 +57,7 @@ class SpecificationShown:
 def log_part(task: Task, seen: RecordSeen, step: str | None) -> LogPart:
     """The part that belongs to a step, None: all that the log says of the task. Raises NotFound for a step that was not recorded."""
     if step is None:
-        ended_at = task.ended_at + 1 if task.ended_at is not None else None
-        return LogPart(title="The whole task", span=Span(from_at=task.started_at, until_at=ended_at))
+        return LogPart(title="The whole task", span=span_of_task(task))
     recorded = seen.record.steps if seen.record is not None else ()
     place, missing = place_of(recorded, step)
     if missing or not recorded:
