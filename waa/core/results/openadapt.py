@@ -115,7 +115,7 @@ def _step(place: int, found: Mapping[str, object]) -> ExecutedStep:
         thought=_text(found.get("reasoning")) or None,
         screenshot=match[1] if match is not None else "",
         at=_number(found.get("timestamp")),
-        is_last=action.get("type") in _NOT_DONE,
+        is_last=_text(action.get("type")) in _NOT_DONE,
     )
 
 
