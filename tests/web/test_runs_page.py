@@ -182,7 +182,8 @@ def test_a_row_tells_where_who_how_far_and_how_well() -> None:
 def test_an_imported_run_tells_its_source_and_has_no_page_of_a_vm() -> None:
     row = shown(a_history()).one(id_="run-row-delta")
     assert row.one(tag="th").text == "Old baseline"
-    assert "imported from /data/results" in row.text
+    assert "imported from results" in row.text
+    assert [each.attributes["title"] for each in row.all(tag="span") if "title" in each.attributes][:1] == ["/data/results"]
     assert [link.attributes["href"] for link in row.all(tag="a")] == ["/runs/delta"]
 
 

@@ -195,10 +195,10 @@ def _bucket_s(span_s: float) -> float:
 
 
 def _bucket_word(size_s: float) -> str:
-    for word, unit_s in (("day", 86_400.0), ("hour", 3600.0)):
+    for word, unit_s in (("day", 86_400.0), ("hour", 3600.0), ("minute", 60.0)):
         if size_s >= unit_s:
             return word if size_s == unit_s else f"{size_s / unit_s:g} {word}s"
-    return f"{size_s / 60:g} min"
+    return f"{size_s:g} s"
 
 
 def _buckets(ended: Sequence[Task], began_at: float, until_at: float, size_s: float) -> tuple[Bucket, ...]:

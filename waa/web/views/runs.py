@@ -108,6 +108,11 @@ class RunRow:
     started_at: float
     ended_at: float | None
 
+    @property
+    def source_name(self) -> str:
+        """The end of the source, which tells one from the other."""
+        return self.source.rstrip("/").rpartition("/")[2] or self.source
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunList(View):
