@@ -74,24 +74,24 @@
   // --- The stream. States: disconnected, connecting, connected, reconnecting, error.
   let state = "disconnected", link = null, openedAt = 0, heardAt = 0, liveAt = 0, downAt = Date.now(), attempt = 0, misses = 0, lastId = "", timer = 0, bannerTimer = 0;
   let polling = false, pollsWork = true, barred = false, bidden = false, queued = false, release = null;
-  let asked = "", moved = false;
+  let asked = "", moved = false, turnedAway = 0;  // the status that said so: 401 signed out, 403 not allowed
 
   function show(next = state) {
     if (state === "connected" && next !== "connected") downAt = Date.now();
     state = next;
     if (!badge) return;
-    const kind = state === "connected" ? "connected" : !polling ? "disconnected" : pollsWork ? "polling" : "closed";
+    const kind = turnedAway ? "closed" : state === "connected" ? "connected" : !polling ? "disconnected" : pollsWork ? "polling" : "closed";
     badge.className = `connection-indicator ${kind}`;
     badge.title = `SSE: ${state}`;
     const waiting = liveAt || misses ? "Reconnecting..." : "Connecting...";
-    write(badge, { connected: isReplay ? "Replay" : "Live", disconnected: waiting, polling: "Polling", closed: "Offline" }[kind]);
-    retry.hidden = !(polling && canStream);
+    write(badge, { connected: isReplay ? "Replay" : "Live", disconnected: waiting, polling: "Polling", closed: { 401: "Signed out", 403: "Not allowed" }[turnedAway] || "Offline" }[kind]);
+    retry.hidden = !(polling && canStream) || turnedAway > 0;
     if (ask) ask.hidden = !(canStream && navigator.locks && window.Notification?.permission === "default");
   }
 
   function connect() {
     clearTimeout(timer);
-    if (!canStream || link || openedAt || (document.hidden && !release)) return;
+    if (!canStream || turnedAway || link || openedAt || (document.hidden && !release)) return;
     openedAt = Date.now();
     if (state !== "connected") show(state === "error" ? state : liveAt || misses ? "reconnecting" : "connecting");
     htmx.trigger(live, "live:connect");
@@ -136,9 +136,25 @@
     }));
   }
 
+  // The server will not have us: nothing is asked any more, and the page says what can be done.
+  function turnAway(status) {
+    if (turnedAway) return;
+    turnedAway = status;
+    release?.();
+    polling = false;
+    hangUp();
+    show("error");
+    const banner = byId("sse-error-banner"), way = document.createElement("a");
+    clearTimeout(bannerTimer);
+    way.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+    way.textContent = "Sign in";
+    banner.replaceChildren(status === 401 ? "You are signed out. What is shown stands still. " : "This is not open to you any more. ", way);
+    banner.hidden = false;
+  }
+
   function startPolling() {
     release?.();
-    if (polling) return;
+    if (polling || turnedAway) return;
     polling = true;
     dueAt.clear();
     show();
@@ -163,6 +179,7 @@
       fail();
       startPolling();
     }
+    if (turnedAway) return;
     if (openedAt && Date.now() - openedAt > GRACE_MS) fail();
     if (canStream && !document.hidden && state !== "connected" && Date.now() - downAt > GRACE_MS) startPolling();
     poll();
@@ -181,7 +198,7 @@
     on("htmx:sse:before:message", ({ connection, message }) => {
       heardAt = Date.now();
       lastId = message.id || lastId;
-      if (["busy", "bye"].includes(message.event) || connection !== link || state === "connected") return;
+      if (["busy", "bye", "signed_out"].includes(message.event) || connection !== link || state === "connected") return;
       liveAt = Date.now();
       barred = polling = false;
       show("connected");
@@ -191,14 +208,16 @@
       if (connection !== link) return;
       link = null;
       if (moved) timer = setTimeout(connect);  // its element is free when this event is over
-      else if (!bidden) fail(Math.min(Number(connection.config.reconnectDelay) || 0, MAX_KNOCK_MS));
+      else if (!bidden && !turnedAway) fail(Math.min(Number(connection.config.reconnectDelay) || 0, MAX_KNOCK_MS));
     });
     on("htmx:finally:request", ({ ctx }) => {
       if (link || !openedAt) return;
-      barred = [401, 403].includes(ctx?.response?.status);
-      fail();
+      const status = ctx?.response?.status;
+      barred = [401, 403].includes(status);
+      if (barred) turnAway(status); else fail();
     });
     on("busy", startPolling);
+    on("signed_out", () => turnAway(401));
     on("bye", () => { bidden = true; show("disconnected"); startPolling(); });
     onJson("hb", (beat) => {
       keepTime(beat);
@@ -218,6 +237,7 @@
     onJson("notify", ({ title, body, tag }) => { if (release) new Notification(title, { body, tag }); });
     onJson("error", ({ message, vm }) => {
       const banner = byId("sse-error-banner");
+      if (turnedAway) return;
       banner.textContent = vm ? `${vm}: ${message}` : message;
       banner.hidden = false;
       clearTimeout(bannerTimer);
@@ -258,7 +278,9 @@
     setInterval(everySecond, 1000);
     document.body.addEventListener("htmx:finally:request", ({ target, detail }) => {
       if (!target.dataset.poll) return;
-      pollsWork = (detail.ctx?.response?.status || 599) < 400;
+      const status = detail.ctx?.response?.status || 599;
+      if ([401, 403].includes(status)) turnAway(status);
+      pollsWork = status < 400;
       if (pollsWork) fresh.set(target.id, now());
       show();
     });

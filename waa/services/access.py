@@ -287,7 +287,9 @@ class Access:
         if life_s is not None and not 0 < life_s <= 3660 * DAY_S:
             raise Invalid("days", "is more than 0 and at most 3660, or left out for a key that does not expire")
         if not wanted <= granted(identity.scopes):
-            raise Forbidden(f"A key cannot be good for more than its maker: {', '.join(sorted(wanted - granted(identity.scopes)))}")
+            detail = f"A key cannot be good for more than its maker: {', '.join(sorted(wanted - granted(identity.scopes)))}"
+            self.note(self._entry(identity, "key.create", client, outcome=Outcome.REFUSED, detail=detail))
+            raise Forbidden(detail)
         if len(self._keys) >= MAX_KEYS:
             raise Conflict(f"There are {MAX_KEYS} keys already: revoke some")
         now = self._clock()

@@ -27,6 +27,7 @@ class ApiHandler(BaseHandler):
 
         Raises Invalid for a body of another type.
         """
+        self.admit()
         if self.request.method == "POST" and not self.is_json:
             raise Invalid("Content-Type", "must be application/json")
 
@@ -199,10 +200,12 @@ def need_named(values: Mapping[str, object]) -> None:
 async def register(handler: BaseHandler, spec: VmSpec) -> bool:
     """Watch a VM; gives whether it is new. Raises Conflict where its name belongs to the configuration file, Invalid where it leads to
     where the operator does not want it to."""
+    handler.audit_subject = spec.name
     known = handler.deps.recorder.state.vms.get(spec.name)
     if known is not None and known.spec.origin is not Origin.API:
         raise Conflict(f"name: {spec.name!r} is defined by the {known.spec.origin}: change it there, or choose another name")
     handler.deps.settings.destinations.check(spec)
+    handler.audit_detail = "added" if known is None else "changed"
     await handler.deps.monitor.name(spec)
     return known is None
 

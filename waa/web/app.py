@@ -6,15 +6,17 @@ from typing import Any
 
 from tornado.web import Application, HTTPError, StaticFileHandler
 
-from waa.web import api, compare, export, health, incidents, jobs, pages, replay, report, runs, stream, task_text
+from waa.web import account, api, compare, export, health, incidents, jobs, login, pages, replay, report, runs, stream, task_text
 from waa.web.base import BaseHandler, NotFoundHandler
-from waa.web.decision import JOBS, METRICS, PUBLIC, READ, VIEW, Access, ingest, operate
+from waa.web.decision import ADMIN, JOBS, KNOWN, METRICS, PUBLIC, READ, VIEW, Access, ingest, operate
 from waa.web.deps import Deps
 
 NAME = r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})"
 RUN_ID = r"([A-Za-z0-9][A-Za-z0-9._-]{0,120})"
 
 JOB_ID = r"([0-9a-f]{16})"
+KEY_ID = r"([0-9a-f]{12})"
+LINK = r"([A-Za-z0-9_-]{32})"
 TOKEN = r"([A-Za-z0-9_-]{24})"  # noqa: S105 - a pattern
 
 TASK = rf"/runs/{RUN_ID}/tasks/([^/]+)/([^/]+)"
@@ -75,6 +77,16 @@ ROUTES: tuple[tuple[str, type[Any], Access], ...] = (
     (r"/api/vms/register", api.VmRegisterHandler, {"POST": operate("vm.add")}),
     (rf"/api/vms/{NAME}", api.VmHandler, {"GET": VIEW, "DELETE": operate("vm.remove")}),
     (r"/api/probe-vm", api.ProbeVmHandler, READ),
+    (r"/login", login.LoginHandler, {"GET": PUBLIC, "POST": PUBLIC}),
+    (rf"/login/{LINK}", login.LoginLinkHandler, {"GET": PUBLIC, "POST": PUBLIC}),
+    (r"/logout", login.LogoutHandler, {"POST": PUBLIC}),
+    (r"/access", account.AccessHandler, {"GET": KNOWN}),
+    (r"/access/keys", account.KeyCreateHandler, {"GET": KNOWN, "POST": KNOWN}),
+    (rf"/access/keys/{KEY_ID}/revoke", account.KeyRevokeHandler, {"POST": KNOWN}),
+    (r"/access/sessions/end", account.OtherSessionsEndHandler, {"POST": KNOWN}),
+    (rf"/access/sessions/{JOB_ID}/end", account.SessionEndHandler, {"POST": KNOWN}),
+    (r"/audit", account.AuditHandler, {"GET": ADMIN}),
+    (r"/audit\.(csv|json)", account.AuditExportHandler, {"GET": ADMIN}),
     (r"/live", health.LiveHandler, {"GET": PUBLIC}),
     (r"/ready", health.ReadyHandler, {"GET": METRICS}),
     (r"/metrics", health.MetricsHandler, {"GET": METRICS}),

@@ -75,7 +75,7 @@ class BaseHandler(RequestHandler):
         origin = self.request.headers.get("Origin")
         if self.request.method not in SAFE_METHODS and origin is not None and not self._is_own(origin):
             raise HTTPError(HTTPStatus.FORBIDDEN, "Origin %s may not change anything here", origin)
-        self._admit()
+        self.admit()
         self._need_intent()
         if len(self.request.body) > MAX_BODY_BYTES:
             raise HTTPError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is longer than %d bytes", MAX_BODY_BYTES)
@@ -107,7 +107,7 @@ class BaseHandler(RequestHandler):
         """Forms carry the token. A JSON body cannot be sent by a foreign form, and foreign scripts fail the Origin check. Who sends a
         key sends it on purpose."""
         self._need_own_name()
-        self._admit()
+        self.admit()
         if not self.is_json and (self.identity is None or self.identity.kind is not IdentityKind.KEY):
             super().check_xsrf_cookie()
             self._has_token = True
@@ -136,6 +136,30 @@ class BaseHandler(RequestHandler):
     def is_secure(self) -> bool:
         """Whether the client speaks TLS, with us or with a trusted proxy."""
         return self.request.protocol == "https"
+
+    def admit(self) -> None:
+        """Find out who asks, and whether they may: before anything else is said about a request. May be called twice. Raises
+        SignInNeeded, Forbidden; sends people without a session to the login."""
+        if self._decision is not None:
+            return
+        decision = decision_for(self.access, self.request.method or "")
+        if decision is None:
+            raise HTTPError(HTTPStatus.METHOD_NOT_ALLOWED)
+        self._decision = decision
+        if decision.scopes is None or (decision is METRICS and self.deps.settings.public_metrics):
+            self.identity = self._known_or_none()
+            return
+        try:
+            self.identity = self.need_identity()
+        except SignInNeeded as error:
+            self._note_stranger(str(error))
+            if not self._is_navigation:
+                raise
+            self.redirect(f"/login?next={quote(self.request.uri or '/', safe='')}")
+            raise Finish from error
+        if not allows(self.identity, decision.scopes):
+            needed = " or ".join(sorted(decision.scopes))
+            raise Forbidden(f"This needs the scope {needed}; {self.identity.name} has: {', '.join(sorted(self.identity.scopes)) or 'none'}")
 
     def need_identity(self) -> Identity:
         """Who asks, looked up anew: what waited may have waited too long. Raises SignInNeeded."""
@@ -225,29 +249,6 @@ class BaseHandler(RequestHandler):
         host = _host_name(self.request.host)
         if not self.deps.settings.allows_host(host):
             raise HTTPError(HTTPStatus.MISDIRECTED_REQUEST, "Host %s is not a name of this server (setting allowed_hosts)", host)
-
-    def _admit(self) -> None:
-        """Find out who asks, and whether they may. Raises SignInNeeded, Forbidden; sends people without a session to the login."""
-        if self._decision is not None:
-            return
-        decision = decision_for(self.access, self.request.method or "")
-        if decision is None:
-            raise HTTPError(HTTPStatus.METHOD_NOT_ALLOWED)
-        self._decision = decision
-        if decision.scopes is None or (decision is METRICS and self.deps.settings.public_metrics):
-            self.identity = self._known_or_none()
-            return
-        try:
-            self.identity = self.need_identity()
-        except SignInNeeded as error:
-            self._note_stranger(str(error))
-            if not self._is_navigation:
-                raise
-            self.redirect(f"/login?next={quote(self.request.uri or '/', safe='')}")
-            raise Finish from error
-        if not allows(self.identity, decision.scopes):
-            needed = " or ".join(sorted(decision.scopes))
-            raise Forbidden(f"This needs the scope {needed}; {self.identity.name} has: {', '.join(sorted(self.identity.scopes)) or 'none'}")
 
     def _known_or_none(self) -> Identity | None:
         try:

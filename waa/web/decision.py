@@ -21,6 +21,7 @@ Access = Mapping[str, Decision]
 
 PUBLIC = Decision(None)
 KNOWN = Decision(frozenset())
+"""For anybody; the handler looks whose it is that they ask for."""
 VIEW = Decision(frozenset({Scope.VIEW}))
 JOBS = Decision(frozenset({Scope.VIEW, Scope.INGEST}))
 """Who pushes results may see what becomes of them."""
@@ -39,11 +40,6 @@ def operate(action: str) -> Decision:
 def ingest(action: str) -> Decision:
     """Brings results in."""
     return Decision(frozenset({Scope.INGEST}), action)
-
-
-def known(action: str = "") -> Decision:
-    """For anybody who is known; the handler looks whose it is."""
-    return Decision(frozenset(), action)
 
 
 def decision_for(access: Access, method: str) -> Decision | None:

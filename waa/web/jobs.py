@@ -88,6 +88,7 @@ class ImportHandler(ApiHandler):
 
     def check_xsrf_cookie(self) -> None:
         """Neither JSON nor an archive can be sent by a foreign form; foreign scripts fail the Origin check."""
+        self.admit()
         if not self.is_json and self._content_type not in ARCHIVE_TYPES:
             raise Invalid("Content-Type", f"is application/json, or for an archive one of: {', '.join(sorted(ARCHIVE_TYPES))}")
 
@@ -137,6 +138,7 @@ class ImportHandler(ApiHandler):
             request = import_request(self, decode(dict[str, object], bytes(self._json), name="body"))
         job = await self.deps.jobs.submit(request)
         self._upload = None
+        self.audit_subject, self.audit_detail = job.job_id, request.name or request.path
         self.set_header("Location", f"/api/jobs/{job.job_id}")
         self.write_json({"job_id": job.job_id, "status": job.status.value, "stream": f"/api/jobs/{job.job_id}/stream"}, HTTPStatus.ACCEPTED)
 
@@ -163,7 +165,9 @@ class ImportFormHandler(PageHandler):
         values: dict[str, object] = {name: self.get_body_argument(name) for name in ("path", "label")}
         if self.get_body_argument("source", "folder") == "vm":
             values |= {"vm": self.get_body_argument("vm", ""), "inner": self.get_body_argument("inner", "") == "true"}
-        await self.deps.jobs.submit(import_request(self, values))
+        request = import_request(self, values)
+        job = await self.deps.jobs.submit(request)
+        self.audit_subject, self.audit_detail = job.job_id, request.path
         self.redirect("/#tasks-panel", status=HTTPStatus.SEE_OTHER)
 
 

@@ -112,6 +112,7 @@ class ThresholdHandler(ApiHandler):
 
 async def set_threshold(handler: BaseHandler, run: Run, threshold: float) -> None:
     """Judge a run anew; it is shown when this returns. Raises Unavailable."""
+    handler.audit_detail = f"{run.threshold:g} to {threshold:g}"
     seen = ThresholdSet(vm="", at=handler.deps.clock(), run_id=run.run_id, threshold=threshold)
     await handler.deps.recorder.record(seen, wait=True)
 
