@@ -24,6 +24,7 @@ from waa.core.destination import Destinations, rule
 from waa.core.entity import Vm
 from waa.core.error import Failure, Invalid, WaaError
 from waa.core.event import Event, EventType
+from waa.core.logs.mask import MaskPolicy, compile_patterns, mask, use_policy
 from waa.core.observation import TroubleMet, VmForgotten, VmNamed
 from waa.core.proxy import parse_proxies
 from waa.core.spec import Origin
@@ -146,13 +147,21 @@ class Demo:
         await self._stop()
 
 
+class MaskingFormatter(logging.Formatter):
+    """Log lines without credentials, also where an exception quotes one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and the traceback below it."""
+        return mask(super().format(record))
+
+
 @asynccontextmanager
 async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[int]:
     """The running server; gives its port. Everything is closed when the block ends."""
     access_rules = _access_rules(config)
     async with AsyncExitStack() as stack:
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        tls = Tls(Path(config.tls_cert).expanduser(), Path(config.tls_key).expanduser(), clock=clock) if config.tls_cert else None
+        tls = Tls(config.tls_cert, config.tls_key, clock=clock) if config.tls_cert else None
         sockets = _bind(config)
         for sock in sockets:
             stack.callback(sock.close)
@@ -413,7 +422,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given and given[0] in COMMANDS:
             return run_command(given, os.environ)
         config = load(given, os.environ)
-        logging.basicConfig(level=config.log_level.value.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        use_policy(MaskPolicy(is_on=config.mask_secrets, patterns=compile_patterns(config.mask_patterns)))
+        handler = logging.StreamHandler()
+        handler.setFormatter(MaskingFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        logging.basicConfig(level=config.log_level.value.upper(), handlers=[handler])
         logging.getLogger("paramiko").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         asyncio.run(run(config))

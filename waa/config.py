@@ -20,6 +20,7 @@ from waa.core.access import parse_scopes
 from waa.core.codec import spec_from
 from waa.core.destination import rule
 from waa.core.error import Invalid, WaaError
+from waa.core.logs.mask import compile_patterns
 from waa.core.proxy import parse_proxies
 from waa.core.spec import Origin, VmSpec
 
@@ -247,6 +248,11 @@ def _checked(key: str, value: object, *, where: str) -> Any:
         for origin in made:
             if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", origin):
                 raise ConfigError(f"{where}: {origin!r} is not an origin such as https://wiki.example.org")
+    if key == "mask_patterns":
+        try:
+            compile_patterns(made)
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from error
     if key in ("allow_hosts", "deny_hosts"):
         for entry in made:
             try:

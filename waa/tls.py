@@ -48,15 +48,15 @@ class Tls:
     takes the place of another one, though.
     """
 
-    def __init__(self, certificate: Path, key: Path, *, clock: Callable[[], float]) -> None:
-        self._certificate = certificate
-        self._key = key
+    def __init__(self, certificate: str, key: str, *, clock: Callable[[], float]) -> None:
+        self._certificate = Path(certificate).expanduser().absolute()
+        self._key = Path(key).expanduser().absolute()
         self._clock = clock
-        self._stamp = _stamp(certificate, key)
-        self.pair = read_pair(certificate, key)
+        self._stamp = _stamp(self._certificate, self._key)
+        self.pair = read_pair(self._certificate, self._key)
         trouble = self._trouble(self.pair)
         if trouble is not None:
-            log.error("certificate %s file=%s", trouble, certificate)
+            log.error("certificate %s file=%s", trouble, self._certificate)
 
     def refresh(self) -> bool:
         """Look at the files (blocking); True where ``pair`` is a new one. What is not in order is logged once, and the old pair stays."""

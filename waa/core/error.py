@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from waa.core.logs.mask import mask
 from waa.core.status import Reason
 
 
@@ -43,11 +44,16 @@ class Cancelled(WaaError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A look that failed: why, in one sentence, and what the user can do about it."""
+    """A look that failed: why, in one sentence, and what the user can do about it. Both quote machines: credentials are hidden."""
 
     reason: Reason
     message: str
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        """Hide what a command or a server said and nobody should see."""
+        object.__setattr__(self, "message", mask(self.message))
+        object.__setattr__(self, "remedy", mask(self.remedy))
 
 
 class LinkError(WaaError):

@@ -92,7 +92,7 @@ def read_container(code: int, body: str, engine: str) -> Container | Failure:
     return Container(
         status=known,
         container_id=container_id,
-        image=image,
+        image=mask(image),
         started_at=read_moment(started_at),
         exit_code=None if is_up or known is ContainerStatus.CREATED else int(exit_code),
     )
@@ -158,7 +158,7 @@ def _own_word(answer: str) -> str:
     except ValueError:
         return "HTTP 200"
     word = said.get("status") if isinstance(said, dict) else None
-    return word[:MAX_WORD_CHARS] if isinstance(word, str) else "HTTP 200"
+    return mask(word)[:MAX_WORD_CHARS] if isinstance(word, str) else "HTTP 200"
 
 
 def _why_silent(code: int, answer: str) -> str:
@@ -172,13 +172,13 @@ def _why_silent(code: int, answer: str) -> str:
         return _CURL_REASONS[28]
     if "refused" in said or "no route" in said or "unreachable" in said:
         return _CURL_REASONS[7]
-    return answer.strip()[:MAX_WORD_CHARS] or "no answer"
+    return mask(answer.strip())[:MAX_WORD_CHARS] or "no answer"
 
 
 def read_page(body: str) -> SetupPage:
     """The text of the status page, without its markup."""
     text = html.unescape(_TAG.sub(" ", _HIDDEN_ELEMENT.sub(" ", body)))
-    return SetupPage(text=" ".join(text.split())[:MAX_PAGE_CHARS])
+    return SetupPage(text=mask(" ".join(text.split()))[:MAX_PAGE_CHARS])
 
 
 def read_runner(code: int, body: str, pattern: str) -> RunnerLine | Failure | None:

@@ -14,8 +14,9 @@ from markupsafe import Markup, escape
 from rich.ansi import AnsiDecoder
 from rich.color import ColorType
 from rich.style import Style
+from rich.text import Text
 
-from waa.core.logs.mask import mask
+from waa.core.logs.mask import KeyLines, mask, mask_unfinished
 from waa.core.observation import LogSource
 
 MAX_LINES = 400
@@ -27,6 +28,7 @@ MAX_TAILS = 256
 """Logs that have a tail, in all: several per VM of a large fleet."""
 
 _CURSOR = re.compile(r"\x1b\[[0-9;?]*[A-HJKSTfhlnsu]|\x1b[()][A-Z0-9]|\x1b[=>78DEHM]")
+_CUT_OFF = re.compile(r"\x1b(?:\[[0-9;?]*)?\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1a\x1c-\x1f\x7f]")
 _PALETTE = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 
@@ -49,6 +51,7 @@ class LogTail:
         self._open = ""
         self._next = 1
         self._decoder = _utf8()
+        self._keys = KeyLines()
 
     @property
     def lines(self) -> tuple[LogLine, ...]:
@@ -69,14 +72,16 @@ class LogTail:
         changed = self._next
         rows = (self._open + self._decoder.decode(data)).split("\n")
         if len(rows) > MAX_LINES:
+            for row in rows[: -MAX_LINES - 1]:
+                self._keys.take(row)
             self._next += len(rows) - MAX_LINES - 1
             rows = rows[-MAX_LINES - 1 :]
         for row in rows[:-1]:
-            self._put(row)
+            self._put(self._keys.take(row))
             self._next += 1
         self._open = _overwritten(rows[-1])
         if self._open.strip():
-            self._put(self._open)
+            self._put(self._keys.peek(self._open))
         while len(self._rows) > MAX_LINES:
             number, _row = self._rows.popitem(last=False)
             self._shown.pop(number, None)
@@ -88,7 +93,7 @@ class LogTail:
         self._next += self._next in self._rows
         self._rows.clear()
         self._shown.clear()
-        self._open, self._decoder = "", _utf8()
+        self._open, self._decoder, self._keys = "", _utf8(), KeyLines()
 
     def _put(self, row: str) -> None:
         self._rows[self._next] = _folded(row)[: MAX_LINE_CHARS * 8]
@@ -97,7 +102,7 @@ class LogTail:
     def _line(self, number: int) -> LogLine:
         line = self._shown.get(number)
         if line is None:
-            line = self._shown[number] = LogLine(number=number, html=_html(self._rows[number]))
+            line = self._shown[number] = LogLine(number=number, html=_html(self._rows[number], is_open=number == self._next))
         return line
 
 
@@ -137,7 +142,8 @@ class LogTails:
 def rendered(data: bytes) -> tuple[Markup, ...]:
     """The lines of a piece of a log, as HTML."""
     rows = data.decode("utf-8", "replace").rstrip("\n").split("\n") if data.strip() else []
-    return tuple(_html(_folded(row)[: MAX_LINE_CHARS * 8]) for row in rows)
+    keys = KeyLines()
+    return tuple(_html(_folded(keys.take(row))[: MAX_LINE_CHARS * 8]) for row in rows)
 
 
 def _utf8() -> codecs.IncrementalDecoder:
@@ -160,9 +166,11 @@ def _folded(row: str) -> str:
     return next((part for part in reversed(row.split("\r")) if _CURSOR.sub("", part).strip()), "")
 
 
-def _html(row: str) -> Markup:
-    row = _CONTROL.sub("", _CURSOR.sub("", mask(row)))
-    text = AnsiDecoder().decode_line(row)
+def _html(row: str, *, is_open: bool = False) -> Markup:
+    text = AnsiDecoder().decode_line(_CONTROL.sub("", _CURSOR.sub("", _CUT_OFF.sub("", row))))
+    hidden = (mask_unfinished if is_open else mask)(text.plain)
+    if hidden != text.plain:  # colours may stand within what is hidden: none are kept
+        text = Text(hidden)
     plain = text.plain[:MAX_LINE_CHARS]
     pieces: list[Markup] = []
     position = 0

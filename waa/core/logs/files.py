@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from waa.core.logs.fact import TaskRef
-from waa.core.logs.record import MAX_NAME, MAX_TEXT, clean, shown
+from waa.core.logs.record import MAX_NAME, MAX_TEXT, shown
 
 MAX_FILE_BYTES = 8_000_000
 MAX_STEPS = 500
@@ -69,7 +69,7 @@ def read_progress(data: bytes) -> LiveProgress | None:
         provider=_text(found, "provider", _MAX_STATUS),
         tasks_total=_count(found.get("tasks_total")),
         tasks_complete=_count(found.get("tasks_complete")),
-        message=shown(_text(found, "message", MAX_TEXT)),
+        message=_text(found, "message", MAX_TEXT),
     )
 
 
@@ -158,7 +158,7 @@ def _action(found: Mapping[str, object]) -> str:
 
 def _text(found: Mapping[str, object], key: str, limit: int) -> str:
     value = found.get(key)
-    return clean(value, limit) if isinstance(value, str) else ""
+    return shown(value, limit) if isinstance(value, str) else ""
 
 
 def _count(value: object) -> int | None:

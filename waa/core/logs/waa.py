@@ -30,7 +30,7 @@ from waa.core.logs.fact import (
 )
 from waa.core.logs.journal import Crew, Episode, Journal, Stage, Start, refs
 from waa.core.logs.mask import HIDDEN, is_secret, mask
-from waa.core.logs.record import MAX_ERROR, MAX_NAME, MAX_TEXT, Record, clean, shown
+from waa.core.logs.record import MAX_ERROR, MAX_NAME, MAX_TEXT, Record, shown
 
 MAX_TASKS = 5_000
 MAX_ARGUMENTS = 200
@@ -271,8 +271,8 @@ def instruction(journal: Journal, record: Record, rest: str, out: list[AnyFact])
 
 
 def shown_instruction(text: str) -> str:
-    """An instruction as a fact carries it. It comes from a public task file, so what looks like a password stays."""
-    return clean(text).strip("\n")[:MAX_TEXT]
+    """An instruction as a fact carries it."""
+    return shown(text).strip("\n")[:MAX_TEXT]
 
 
 def thinking(journal: Journal, record: Record, rest: str, out: list[AnyFact]) -> Opening | None:
