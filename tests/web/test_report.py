@@ -133,13 +133,14 @@ async def test_what_is_wrong_and_what_cannot_be_had_is_said() -> None:
 
 
 async def test_screenshots_stay_within_their_bound_and_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_module, "MAX_PICTURE_BYTES", 1)
     async with house(reader=failing()) as built:
         await begin(built, steps=6)
         await finish(built, 0.0)
+        whole = judge_alone(await fetched(built)).all(tag="img")
+        monkeypatch.setattr(report_module, "MAX_PICTURE_BYTES", int(2.5 * len(whole[0].attributes["src"])))
         root = judge_alone(await fetched(built))
-        assert len(root.all(tag="img")) == 1
-        assert f"{LAST_STEPS + 1} more did not fit" in root.one(tag="footer").text
+        assert (len(whole), len(root.all(tag="img"))) == (LAST_STEPS + 2, 2)
+        assert f"{LAST_STEPS} more did not fit" in root.one(tag="footer").text
         assert "left out" in root.all(tag="figcaption")[-1].text
 
 

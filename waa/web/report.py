@@ -1,8 +1,12 @@
 """``GET /runs/<id>/report.html``: a run as one file that opens offline, without a script and without a network."""
 
+import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+import itertools
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from waa.core.entity import Task
@@ -28,6 +32,8 @@ from waa.web.views.report import (
 )
 from waa.web.views.task import labels_of
 
+AHEAD = 4
+"""Screenshots that are fetched and made small at a time."""
 FULL = "left out: the report has as many screenshots as it may hold"
 
 
@@ -36,6 +42,7 @@ class Tally:
     """What became of the screenshots; ``bytes_left``: room for more of them."""
 
     bytes_left: int
+    is_full: bool = False
     shown: int = 0
     left_out: int = 0
     missing: int = 0
@@ -70,25 +77,47 @@ class ReportHandler(DownloadHandler):
         figure = await self._figure(first, task, pictures, tally) if first is not None else None
         yield self._part("task", task=task_of(row, task, seen), figure=figure)
         steps = seen.record.steps if seen.record is not None else ()
-        for place, (step, label) in enumerate(zip(steps, labels_of(steps), strict=True)):
-            shots = shots_of(steps, place, label, task, pictures)
-            figures = [await self._figure(shot, task, pictures, tally) for shot in shots]
-            yield self._part("step", step=step_of(step, label, task), figures=figures)
+        labels = labels_of(steps)
+        told = [shots_of(steps, place, label, task, pictures) for place, label in enumerate(labels)]
+        async with aclosing(self._ahead(itertools.chain.from_iterable(told), task, pictures, tally)) as figures:
+            for step, label, shots in zip(steps, labels, told, strict=True):
+                own = [await anext(figures) for _ in shots]
+                yield self._part("step", step=step_of(step, label, task), figures=own)
         yield self._part("task_end", has_steps=bool(steps))
 
+    async def _ahead(self, shots: Iterable[Shot], task: Task, pictures: Pictures, tally: Tally) -> AsyncGenerator[Figure, None]:
+        """The figures in their order; the next ones are made meanwhile."""
+        waiting: deque[asyncio.Task[Figure]] = deque()
+        try:
+            for shot in shots:
+                waiting.append(asyncio.create_task(self._figure(shot, task, pictures, tally)))
+                if len(waiting) == AHEAD:
+                    yield await waiting.popleft()
+            while waiting:
+                yield await waiting.popleft()
+        finally:
+            for left in waiting:
+                left.cancel()
+
     async def _figure(self, shot: Shot, task: Task, pictures: Pictures, tally: Tally) -> Figure:
-        if tally.bytes_left <= 0:
-            tally.left_out += 1
-            return figure_of(shot, None, FULL)
+        if tally.is_full:
+            return self._left_out(shot, tally)
         try:
             thumbnail = await self.deps.records.picture(task, shot.picture.name, width=WIDTHS[pictures])
         except (NotFound, Unavailable) as error:
             tally.missing += 1
             return figure_of(shot, None, str(error))
         figure = figure_of(shot, thumbnail, "")
+        if len(figure.data) > tally.bytes_left:
+            return self._left_out(shot, tally)
         tally.bytes_left -= len(figure.data)
         tally.shown += 1
         return figure
+
+    def _left_out(self, shot: Shot, tally: Tally) -> Figure:
+        tally.is_full = True
+        tally.left_out += 1
+        return figure_of(shot, None, FULL)
 
     def _part(self, name: str, **context: object) -> bytes:
         return self.deps.renderer.page(f"report/{name}.html", look=self.deps.look(), **context)
