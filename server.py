@@ -417,6 +417,7 @@ async def run(config: Config) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 after a clean stop, 2 for a wrong configuration."""
+    os.umask(0o077)  # what is written is for this user only
     try:
         given = sys.argv[1:] if arguments is None else arguments
         if given and given[0] in COMMANDS:

@@ -69,6 +69,10 @@ def test_vms_have_the_defaults_of_b1(tmp_path: Path) -> None:
         ("threshold = nan\n", "threshold: nan is not a number"),
         ("embed_origins = ['wiki']\n", "'wiki' is not an origin"),
         ("embed_origins = [1]\n", "is not a list of texts"),
+        ("allow_hosts = ['10.0.0.0/99']\n", "allow_hosts: '10.0.0.0/99' is not a name, an address or a network"),
+        ("deny_hosts = ['a b']\n", "deny_hosts: 'a b' is not a name"),
+        ("mask_patterns = ['(a+)+$']\n", "mask_patterns: '(a+)+$' could take too long"),
+        ("mask_patterns = ['[']\n", "mask_patterns: '[' is not a regular expression"),
         ("vm = 3\n", "vm: write each VM as a [[vm]] table"),
         ("port = \n", "is not TOML"),
         ("[[vm]]\nssh_host = 'h'\n", "[[vm]] number 1: name"),
@@ -96,6 +100,21 @@ def test_every_setting_refuses_nonsense_from_the_environment(name: str, tmp_path
     variable = f"WAA_{name.upper()}"
     with pytest.raises(ConfigError, match=variable):
         load([], {**written(tmp_path, ""), variable: "nonsense"})
+
+
+@pytest.mark.parametrize(("mode", "is_fine"), [(0o600, True), (0o400, True), (0o640, False), (0o644, False)])
+def test_a_file_that_holds_a_password_is_for_its_owner_only(mode: int, is_fine: bool, tmp_path: Path) -> None:
+    environment = written(tmp_path, 'database = "postgresql://waa:hunter2@db/waa"\n')
+    path = Path(environment["WAA_CONFIG"])
+    path.chmod(mode)
+    if is_fine:
+        assert load([], environment).database.startswith("postgresql://")
+        return
+    with pytest.raises(ConfigError, match=rf"chmod 600 {path}, or use WAA_DATABASE_FILE") as caught:
+        load([], environment)
+    assert "hunter2" not in str(caught.value)
+    path.write_text('database = "postgresql://waa@db/waa"\n', encoding="utf-8")
+    assert load([], environment).database == "postgresql://waa@db/waa"
 
 
 def test_a_missing_file_is_an_error_only_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

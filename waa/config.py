@@ -6,7 +6,9 @@ variable), the key and what is allowed. Only ``server.py`` reads this module; va
 
 import argparse
 import dataclasses
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from waa.core.access import parse_scopes
 from waa.core.codec import spec_from
 from waa.core.destination import rule
 from waa.core.error import Invalid, WaaError
-from waa.core.logs.mask import compile_patterns
+from waa.core.logs.mask import compile_patterns, is_secret, mask
 from waa.core.proxy import parse_proxies
 from waa.core.spec import Origin, VmSpec
 
@@ -164,6 +166,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
     path = flags.pop("config") or environment.get(CONFIG_VARIABLE)
     table = _read_file(Path(path).expanduser() if path else DEFAULT_FILE, must_exist=bool(path))
     origin = f"{path or DEFAULT_FILE}"
+    _check_secrets(table, origin)
     values: dict[str, Any] = {}
     vms = _read_vms(table.pop("vm", []), origin)
     for key, value in table.items():
@@ -216,6 +219,22 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
+
+
+def _check_secrets(table: Mapping[str, object], path: str) -> None:
+    """A file that holds a password is for its owner only, as private keys are. Raises ConfigError."""
+    secret = next(
+        (key for key, value in table.items() if isinstance(value, str) and value and (is_secret(key) or mask(value) != value)), None
+    )
+    if secret is None:
+        return
+    found = Path(path).expanduser().stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid == os.geteuid() and mode & 0o077:
+        variable = f"WAA_{secret.upper()}_FILE"
+        raise ConfigError(
+            f"{path}: {secret}: holds a secret, and others can read the file (mode {mode:04o}): chmod 600 {path}, or use {variable}"
+        )
 
 
 def _read_vms(tables: object, origin: str) -> tuple[VmSpec, ...]:

@@ -61,7 +61,7 @@ _PARTIAL = re.compile(
 )
 _URL_LOGIN = re.compile(r"(://[^\s/:@]{0,100}:)[^\s/]{1,200}(?=@)")
 _URL_TOKEN = re.compile(r"(://)[^\s/:@]{16,200}(?=@)")
-_PARTIAL_LOGIN = re.compile(r"(://[^\s/:@]{1,100}:)(?!\d{1,5}\Z)[^\s/]{1,200}\Z")
+_PARTIAL_LOGIN = re.compile(r"(://)(?:[^\s/:@]{1,100}:(?!\d{1,5}\Z)[^\s/]{1,200}|[^\s/:@]{16,200})\Z")
 _SIGNATURE = re.compile(r"(?i)([?&](?:sig|signature|code|key)=)[^\s&\"']+")
 _KEY_BEGIN = r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
 _KEY_END = r"-----END (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
