@@ -77,7 +77,6 @@ class LoginLinkHandler(SessionHandler):
 
     def get(self, _token: str) -> None:
         self.set_header("Cache-Control", "no-store")
-        self.set_header("Referrer-Policy", "no-referrer")
         self.write_page("pages/login_link.html", path=self.request.path)
 
     async def post(self, token: str) -> None:
