@@ -1,9 +1,9 @@
 """JSON of entities and events, typed in both directions. ``Any`` stops here."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
@@ -56,6 +56,28 @@ def decode(type_: type[Decoded], data: bytes | str, *, name: str) -> Decoded:
         raise Invalid(name, f"is not JSON: {error}") from error
     except RecursionError as error:
         raise Invalid(name, "is nested too deeply") from error
+
+
+def decode_fields(type_: type[Decoded], data: bytes | str, *, name: str) -> Decoded:
+    """A typed dictionary from a JSON object that has no fields but its own. Raises Invalid that names the field."""
+    given = decode(dict[str, object], data, name=name)
+    allowed = get_type_hints(type_)
+    for key in given:
+        if key not in allowed:
+            raise Invalid(key[:80], f"is not one of the fields; allowed: {', '.join(allowed)}")
+    return convert(type_, given, name=name)
+
+
+def schemas(types: Iterable[Any], *, place: str) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The JSON schema of each type as ``encode`` writes and ``decode`` reads it, and what they refer to by ``place`` (``#/a/{name}``)."""
+    found, parts = msgspec.json.schema_components(list(types), ref_template=place, schema_hook=_any_json)
+    return list(found), parts
+
+
+def _any_json(type_: type) -> dict[str, Any]:
+    if type_ is object:
+        return {"description": "Any JSON"}
+    raise NotImplementedError(type_)
 
 
 def convert(type_: type[Decoded], value: object, *, name: str, strict: bool = True) -> Decoded:

@@ -11,6 +11,7 @@ from waa.core.spec import Origin, VmSpec
 from waa.core.status import RunStatus
 from waa.web import wire
 from waa.web.base import BaseHandler
+from waa.web.payload import VmPayload
 from waa.web.views.task import TaskSubject, find_task
 
 ALIASES = {"docker_container": "container", "internal_ip": "guest_ip"}
@@ -41,7 +42,7 @@ class ApiHandler(BaseHandler):
             raise NotFound(f"vm: there is no VM named {name!r}")
         return vm
 
-    def payload_of(self, vm: Vm) -> dict[str, object]:
+    def payload_of(self, vm: Vm) -> VmPayload:
         """A VM as programs see it."""
         monitor = self.deps.monitor
         return wire.vm_payload(self.deps.recorder.state, vm, monitor.seen_at, monitor.retry_at)
@@ -92,7 +93,7 @@ class CurrentRunHandler(ApiHandler):
     def get(self) -> None:
         run = self.chosen_run()
         state = self.deps.recorder.state
-        self.write_json({"run": wire.run_payload(state, run, with_tasks=True) if run is not None else None})
+        self.write_json({"run": wire.run_with_tasks(state, run) if run is not None else None})
 
 
 class TaskHandler(ApiHandler):

@@ -6,7 +6,7 @@ from typing import Any
 
 from tornado.web import Application, HTTPError, StaticFileHandler
 
-from waa.web import account, api, compare, export, health, incidents, jobs, login, pages, replay, report, runs, stream, task_text
+from waa.web import account, api, compare, export, health, incidents, jobs, login, openapi, pages, replay, report, runs, stream, task_text
 from waa.web.base import BaseHandler, NotFoundHandler
 from waa.web.decision import ADMIN, JOBS, KNOWN, METRICS, PUBLIC, READ, VIEW, Access, ingest, operate
 from waa.web.deps import Deps
@@ -52,6 +52,7 @@ ROUTES: tuple[tuple[str, type[Any], Access], ...] = (
     (r"/fragments/([a-z-]{1,40})", pages.FragmentHandler, READ),
     (r"/embed/([a-z-]{1,40})", pages.EmbedHandler, READ),
     (r"/stream", stream.PanelStreamHandler, READ),
+    (r"/api/openapi\.json", openapi.OpenApiHandler, {"GET": KNOWN}),
     (r"/api/benchmark-sse", stream.BenchmarkStreamHandler, READ),
     (r"/api/(?:background-)?tasks", api.TasksHandler, READ),
     (r"/api/benchmark-live", api.BenchmarkLiveHandler, READ),
@@ -92,6 +93,8 @@ ROUTES: tuple[tuple[str, type[Any], Access], ...] = (
     (r"/metrics", health.MetricsHandler, {"GET": METRICS}),
 )
 
+DOCUMENT = openapi.document(ROUTES)
+
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """Bodies up to this are read, so that one that is too long gets an answer that says so; beyond it the connection ends."""
 
@@ -125,6 +128,7 @@ def make_app(deps: Deps, static: Path) -> Application:
         xsrf_cookie_kwargs={"samesite": "Lax", "httponly": True},
         compress_response=False,
         hsts_s=deps.settings.hsts_s,
+        openapi=DOCUMENT,
         log_function=_log_request,
     )
 

@@ -10,13 +10,14 @@ from waa.core.state import State
 from waa.hub.hub import Hub
 from waa.web import sse
 from waa.web.fanout import Fanout
+from waa.web.payload import JobPayload
 from waa.web.stream_service import StreamService
 
 HEARTBEAT_S = 30.0
 IDLE_S = 300.0
 
 
-def job_payload(state: State, job: Job) -> dict[str, object]:
+def job_payload(state: State, job: Job) -> JobPayload:
     """A job for programs; ``runs`` names what came of it."""
     result = job.result
     runs = [state.runs[run_id] for name in (result.run_ids if result is not None else ()) if (run_id := RunId(name)) in state.runs]

@@ -10,7 +10,7 @@ from uuid import uuid4
 from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, stream_request_body
 
-from waa.core.codec import decode
+from waa.core.codec import decode_fields
 from waa.core.error import Invalid, NotFound, Unavailable
 from waa.core.job import ImportKind, ImportRequest
 from waa.web.api import ApiHandler
@@ -19,6 +19,7 @@ from waa.web.decision import Access
 from waa.web.deps import LOCAL_NAME, Deps
 from waa.web.job_feed import job_payload
 from waa.web.pages import PageHandler
+from waa.web.payload import ImportBody
 
 ARCHIVE_TYPES = frozenset(
     {
@@ -35,7 +36,6 @@ ARCHIVE_TYPES = frozenset(
 """Content types that no form of another site can send."""
 
 MAX_TEXT = 1024
-_FIELDS = ("path", "vm", "inner", "label")
 _FORWARDED = ("X-Forwarded-For", "X-Real-Ip", "Forwarded", "Via")
 
 
@@ -135,7 +135,7 @@ class ImportHandler(ApiHandler):
                 label=_text("label", self.one_argument("label")),
             )
         else:
-            request = import_request(self, decode(dict[str, object], bytes(self._json), name="body"))
+            request = import_request(self, decode_fields(ImportBody, bytes(self._json), name="body"))
         job = await self.deps.jobs.submit(request)
         self._upload = None
         self.audit_subject, self.audit_detail = job.job_id, request.name or request.path
@@ -162,7 +162,7 @@ class ImportFormHandler(PageHandler):
     """``POST /imports``: the same from the form, for a page without JavaScript; a folder here or on a VM."""
 
     async def post(self) -> None:
-        values: dict[str, object] = {name: self.get_body_argument(name) for name in ("path", "label")}
+        values: ImportBody = {"path": self.get_body_argument("path"), "label": self.get_body_argument("label")}
         if self.get_body_argument("source", "folder") == "vm":
             values |= {"vm": self.get_body_argument("vm", ""), "inner": self.get_body_argument("inner", "") == "true"}
         request = import_request(self, values)
@@ -171,15 +171,10 @@ class ImportFormHandler(PageHandler):
         self.redirect("/#tasks-panel", status=HTTPStatus.SEE_OTHER)
 
 
-def import_request(handler: BaseHandler, body: dict[str, object]) -> ImportRequest:
+def import_request(handler: BaseHandler, body: ImportBody) -> ImportRequest:
     """The import of a JSON body or a form. Raises Invalid by field, NotFound for an unknown VM; refuses other folders."""
-    for name in body:
-        if name not in _FIELDS:
-            raise Invalid(name[:80], f"is not a field of an import; allowed: {', '.join(_FIELDS)}")
-    path, vm, label = (_text(name, body.get(name)) for name in ("path", "vm", "label"))
+    path, vm, label = _text("path", body.get("path")), _text("vm", body.get("vm")), _text("label", body.get("label"))
     inner = body.get("inner") or False
-    if not isinstance(inner, bool):
-        raise Invalid("inner", "is true where the folder lies in the VM's container, else false")
     if not path.startswith("/") or "\0" in path:
         raise Invalid("path", "is the absolute path of a folder")
     if vm:
@@ -215,10 +210,10 @@ def _is_here(handler: BaseHandler) -> bool:
         return address == LOCAL_NAME
 
 
-def _text(name: str, value: object) -> str:
+def _text(name: str, value: str | None) -> str:
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > MAX_TEXT or any(ord(letter) < 32 for letter in value):
+    if len(value) > MAX_TEXT or any(ord(letter) < 32 for letter in value):
         raise Invalid(name, f"is text of up to {MAX_TEXT} printable characters")
     return value.strip()
 

@@ -1,17 +1,18 @@
 """One run as programs get it: its counts, what its rate rests on, its domains, its tasks."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from waa.core.entity import Run
 from waa.core.state import Progress, State
+from waa.core.statistics import Coverage
 from waa.web import wire
+from waa.web.payload import DomainPayload, ListedTask, RunDetail
 from waa.web.views.run import coverage_of
 from waa.web.views.run_domains import DomainRow, domain_rows
 from waa.web.views.run_table import Entry, TableSubject
 
 
-def detail_payload(state: State, run: Run, about: TableSubject, entries: Sequence[Entry]) -> dict[str, object]:
+def detail_payload(state: State, run: Run, about: TableSubject, entries: Sequence[Entry]) -> RunDetail:
     """A run with these of its tasks."""
     return {
         **wire.run_payload(state, run),
@@ -22,13 +23,12 @@ def detail_payload(state: State, run: Run, about: TableSubject, entries: Sequenc
     }
 
 
-def _coverage(state: State, run: Run) -> dict[str, object]:
+def _coverage(state: State, run: Run) -> Coverage:
     """Both denominators are named: of the scored tasks, with its interval (Wilson, 95 %), and of all planned ones."""
-    known = coverage_of(run, state.progress.get(run.run_id, Progress()))
-    return asdict(known)
+    return coverage_of(run, state.progress.get(run.run_id, Progress()))
 
 
-def _domain(row: DomainRow) -> dict[str, object]:
+def _domain(row: DomainRow) -> DomainPayload:
     progress = row.progress
     return {
         "domain": row.domain,
@@ -45,9 +45,18 @@ def _domain(row: DomainRow) -> dict[str, object]:
     }
 
 
-def _task(run: Run, entry: Entry) -> dict[str, object]:
+def _task(run: Run, entry: Entry) -> ListedTask:
     """An attempt as its events told it; of a task to come its name alone, its ``attempt`` is null."""
     if entry.task is not None:
         return {**wire.full_task_payload(entry.task), "is_replaced": entry.is_replaced}
-    named: dict[str, object] = {"vm": run.vm, "run_id": run.run_id, "task_id": entry.ref.task_id, "domain": entry.ref.domain}
-    return {**named, "attempt": None, "success": None, "score": None, "status": entry.status, "index": entry.number}
+    return {
+        "vm": run.vm,
+        "run_id": run.run_id,
+        "task_id": entry.ref.task_id,
+        "domain": entry.ref.domain,
+        "attempt": None,
+        "success": None,
+        "score": None,
+        "status": entry.status,
+        "index": entry.number,
+    }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TypeVar
 
-from waa.core.codec import decode
+from waa.core.codec import decode_fields
 from waa.core.entity import Run
 from waa.core.error import Invalid, NotFound
 from waa.core.outside import ThresholdSet
@@ -13,6 +13,7 @@ from waa.web import run_wire, wire
 from waa.web.api import ApiHandler
 from waa.web.base import BaseHandler
 from waa.web.pages import PageHandler
+from waa.web.payload import ThresholdBody
 from waa.web.views import run_table, runs
 from waa.web.views.query import Query, pager
 from waa.web.views.run import need_run
@@ -98,10 +99,7 @@ class ThresholdHandler(ApiHandler):
 
     async def post(self, run_id: str) -> None:
         run = need_run(self.deps.recorder.state, run_id)
-        body = decode(dict[str, object], self.request.body, name="body")
-        if "threshold" not in body:
-            raise Invalid("threshold", f"{THRESHOLD}; null for the configured one")
-        given = body["threshold"]
+        given = decode_fields(ThresholdBody, self.request.body, name="body")["threshold"]
         threshold = self.deps.settings.threshold if given is None else _fraction(given, "threshold")
         was = run.threshold
         await set_threshold(self, run, threshold)
@@ -125,8 +123,8 @@ def need_threshold(text: str, name: str) -> float:
         raise Invalid(name, THRESHOLD) from None
 
 
-def _fraction(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 < value <= 1:
+def _fraction(value: float, name: str) -> float:
+    if not math.isfinite(value) or not 0 < value <= 1:
         raise Invalid(name, THRESHOLD)
     return float(value)
 

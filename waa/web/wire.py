@@ -1,7 +1,6 @@
 """The JSON that programs get: payloads of the benchmark stream and of its polling twins (requirements A2 to A11)."""
 
 from collections.abc import Mapping
-from typing import TypedDict
 
 from waa.core.entity import Run, Task, Trouble, Vm
 from waa.core.incident import Incident
@@ -11,70 +10,31 @@ from waa.core.state import Progress, State, current_run
 from waa.core.status import RunStatus, TaskStatus
 from waa.services.task_record import RecordSeen
 from waa.services.task_text import Seen, SpecificationSeen
+from waa.web.payload import (
+    AgedStatus,
+    BackgroundRow,
+    Counts,
+    FullTask,
+    IncidentPayload,
+    LivePayload,
+    LiveTaskPayload,
+    PicturePayload,
+    ProgressFile,
+    ProgressPayload,
+    RunPayload,
+    RunWithTasks,
+    SpecificationPayload,
+    StatusPayload,
+    StepPayload,
+    TaskDetail,
+    TaskPayload,
+    VmPayload,
+)
 from waa.web.views.background import background_tasks
 from waa.web.views.run import task_url
 from waa.web.views.task import labels_of, picture_url
 
 PROVIDER = "waa-live"
-
-
-class ProbePayload(TypedDict):
-    """The guest's answer to ``/probe`` and where its screen is."""
-
-    status: str | None
-    vnc_url: str | None
-
-
-class StatusPayload(TypedDict):
-    """One VM (A3), but for the age of what is said."""
-
-    type: str
-    vm: str
-    connected: bool
-    phase: str
-    phase_detail: str
-    waa_ready: bool
-    probe: ProbePayload
-
-
-class ProgressPayload(TypedDict):
-    """One run (A4). ``tasks_completed`` counts tasks that ended; None is unknown."""
-
-    vm: str
-    run_id: str
-    status: str
-    tasks_completed: int
-    total_tasks: int | None
-    current_task: str | None
-    current_step: int | None
-    current_index: int | None
-
-
-class TaskPayload(TypedDict):
-    """A task that ended (A5). ``success`` and ``score`` of None are unknown."""
-
-    vm: str
-    run_id: str
-    task_id: str
-    domain: str
-    attempt: int
-    success: bool | None
-    score: float | None
-    status: str
-
-
-class BackgroundRow(TypedDict):
-    """One piece of work (A10). Percent and seconds of None are unknown."""
-
-    task_id: str
-    task_type: str
-    title: str
-    description: str
-    status: str
-    phase: str
-    progress_percent: float | None
-    elapsed_seconds: int | None
-    metadata: dict[str, str]
 
 
 def vnc_url(vm: Vm) -> str | None:
@@ -102,7 +62,7 @@ def status_payload(vm: Vm) -> StatusPayload:
     }
 
 
-def aged_status(vm: Vm, seen_at: Mapping[str, float]) -> dict[str, object]:
+def aged_status(vm: Vm, seen_at: Mapping[str, float]) -> AgedStatus:
     """A VM's status with ``observed_at``: epoch seconds of its last sign of life, None: never."""
     return {**status_payload(vm), "observed_at": seen_at.get(vm.name, vm.seen_at)}
 
@@ -141,7 +101,7 @@ def error_payload(trouble: Trouble) -> dict[str, str]:
     return {"message": trouble.failure.message, "vm": trouble.vm, "reason": trouble.failure.reason.value}
 
 
-def incident_payload(incident: Incident) -> dict[str, object]:
+def incident_payload(incident: Incident) -> IncidentPayload:
     """Something that went wrong; ``ended_at`` is null while it goes on. ``tasks`` are keys of tasks of the run: domain, id, attempt."""
     return {
         "incident_id": incident.incident_id,
@@ -175,10 +135,10 @@ def shown_run(state: State, vm: str | None = None) -> Run | None:
     return max(runs, key=lambda run: (run.status is RunStatus.RUNNING, run.started_at), default=None)
 
 
-def run_payload(state: State, run: Run, *, with_tasks: bool = False) -> dict[str, object]:
-    """A run with its counts; with its tasks where asked."""
+def run_payload(state: State, run: Run) -> RunPayload:
+    """A run with its counts."""
     progress = state.progress[run.run_id]
-    payload: dict[str, object] = {
+    return {
         "run_id": run.run_id,
         "label": run.label or None,
         "vm": run.vm,
@@ -194,12 +154,14 @@ def run_payload(state: State, run: Run, *, with_tasks: bool = False) -> dict[str
         "arguments": dict(run.arguments),
         **counts_payload(progress, run.total),
     }
-    if with_tasks:
-        payload["tasks"] = [full_task_payload(task) for task in state.tasks[run.run_id].values()]
-    return payload
 
 
-def full_task_payload(task: Task) -> dict[str, object]:
+def run_with_tasks(state: State, run: Run) -> RunWithTasks:
+    """A run with its attempts."""
+    return {**run_payload(state, run), "tasks": [full_task_payload(task) for task in state.tasks[run.run_id].values()]}
+
+
+def full_task_payload(task: Task) -> FullTask:
     """All that the events told of an attempt."""
     return {
         **task_payload(task),
@@ -214,7 +176,7 @@ def full_task_payload(task: Task) -> dict[str, object]:
     }
 
 
-def task_detail_payload(run: Run, task: Task, seen: RecordSeen) -> dict[str, object]:
+def task_detail_payload(run: Run, task: Task, seen: RecordSeen) -> TaskDetail:
     """An attempt with the steps of its result folder; ``steps`` is null where that was not read, ``lacking`` says why."""
     record = seen.record
     lacking = seen.lacking
@@ -235,7 +197,7 @@ def task_detail_payload(run: Run, task: Task, seen: RecordSeen) -> dict[str, obj
     }
 
 
-def step_payload(task: Task, step: StepRecord, label: str) -> dict[str, object]:
+def step_payload(task: Task, step: StepRecord, label: str) -> StepPayload:
     """One step of a result folder."""
     return {
         "label": label,
@@ -252,7 +214,7 @@ def step_payload(task: Task, step: StepRecord, label: str) -> dict[str, object]:
     }
 
 
-def _picture_payload(task: Task, picture: Picture | None) -> dict[str, object] | None:
+def _picture_payload(task: Task, picture: Picture | None) -> PicturePayload | None:
     if picture is None:
         return None
     width, height = picture.size or (None, None)
@@ -260,7 +222,7 @@ def _picture_payload(task: Task, picture: Picture | None) -> dict[str, object] |
     return {"name": picture.name, "url": url, "thumbnail": f"{url}?width={THUMBNAIL_WIDTH}", "width": width, "height": height}
 
 
-def specification_payload(run: Run, domain: str, task_id: str, seen: Seen[SpecificationSeen]) -> dict[str, object]:
+def specification_payload(run: Run, domain: str, task_id: str, seen: Seen[SpecificationSeen]) -> SpecificationPayload:
     """A task's own file; ``document`` and what is read from it are null where it was not found, ``lacking`` says why."""
     value, failure = seen.value, seen.failure
     found = value.specification if value is not None else None
@@ -274,11 +236,11 @@ def specification_payload(run: Run, domain: str, task_id: str, seen: Seen[Specif
         "lacking": {"reason": failure.reason.value, "message": failure.message, "remedy": failure.remedy} if failure is not None else None,
         "setup": [{"type": step.kind, "detail": step.detail} for step in found.steps] if found is not None else None,
         "evaluator": {"functions": found.functions, "result": found.asked, "expected": found.expected} if found is not None else None,
-        "document": found.document if found is not None else None,
+        "document": dict(found.document) if found is not None else None,
     }
 
 
-def counts_payload(progress: Progress, total: int | None) -> dict[str, object]:
+def counts_payload(progress: Progress, total: int | None) -> Counts:
     """Both denominators of the success rate are named: ``scored`` and ``completed``."""
     return {
         "total_tasks": total,
@@ -292,13 +254,13 @@ def counts_payload(progress: Progress, total: int | None) -> dict[str, object]:
     }
 
 
-def live_payload(state: State, run: Run | None) -> dict[str, object]:
+def live_payload(state: State, run: Run | None) -> LivePayload:
     """The shape of ``benchmark_live.json`` (A11), from what was observed: of the steps only the newest, counted from 0,
     its whole action as its ``type``."""
     if run is None:
         return {"status": "idle"}
     task = newest_open(state, run)
-    current = (
+    current: LiveTaskPayload | None = (
         {
             "task_id": task.task_id,
             "instruction": task.instruction or None,
@@ -319,7 +281,7 @@ def live_payload(state: State, run: Run | None) -> dict[str, object]:
     }
 
 
-def progress_file_payload(state: State, run: Run | None) -> dict[str, object]:
+def progress_file_payload(state: State, run: Run | None) -> ProgressFile:
     """The shape of ``benchmark_progress.json`` (A11)."""
     if run is None:
         return {"status": "idle", "provider": PROVIDER, "tasks_complete": 0, "tasks_total": None, "message": "no run was seen yet"}
@@ -332,7 +294,7 @@ def progress_file_payload(state: State, run: Run | None) -> dict[str, object]:
     }
 
 
-def vm_payload(state: State, vm: Vm, seen_at: Mapping[str, float], retry_at: Mapping[str, float]) -> dict[str, object]:
+def vm_payload(state: State, vm: Vm, seen_at: Mapping[str, float], retry_at: Mapping[str, float]) -> VmPayload:
     """A VM for programs: how it is reached, its state, and each reading with its age."""
     failure = vm.connection.failure
     run = current_run(state, vm)

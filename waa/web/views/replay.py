@@ -5,6 +5,7 @@ from math import ceil
 
 from waa.core.timeline import Mark, Source, Timeline, marks_of
 from waa.services.replay import Replay
+from waa.web.payload import ReplayStatus
 from waa.web.views.run import BADGES
 from waa.web.views.run_table import TableSubject, TaskFilter
 
@@ -41,7 +42,7 @@ class ReplayPage:
     ticks: tuple[Tick, ...]
     panels: tuple[str, ...]
     subject: str
-    status: dict[str, object]
+    status: ReplayStatus
 
 
 def replay_page(replay: Replay, token: str, *, is_reading: bool, at_end: bool = False, chosen: TaskFilter = ALL_TASKS) -> ReplayPage:
@@ -62,7 +63,7 @@ def replay_page(replay: Replay, token: str, *, is_reading: bool, at_end: bool = 
     )
 
 
-def replay_status(replay: Replay, *, is_reading: bool) -> dict[str, object]:
+def replay_status(replay: Replay, *, is_reading: bool) -> ReplayStatus:
     """Where a replay is: ``at`` and ``duration`` in seconds, ``now`` is its own time, ``rate`` how fast that passes, ``source`` says
     what it rests on."""
     line = replay.timeline

@@ -1,0 +1,552 @@
+"""The types of the JSON that programs get. The functions that make it are checked against them, and the OpenAPI document is made
+from them. Moments are epoch seconds; null is what is not known, or what there is none of."""
+
+from typing import NotRequired, TypedDict
+
+from waa.core.entity import Boot
+from waa.core.observation import Container, Machine, Reading, Runner
+from waa.core.statistics import Coverage
+
+
+class ErrorDetail(TypedDict):
+    """What is wrong, and with which field, null: with none in particular."""
+
+    status: int
+    message: str
+    field: str | None
+
+
+class ErrorPayload(TypedDict):
+    """The answer to every request that fails."""
+
+    error: ErrorDetail
+
+
+class HealthPayload(TypedDict):
+    """A sign of life."""
+
+    status: str
+
+
+class ProbePayload(TypedDict):
+    """The guest's answer to ``/probe`` and where its screen is."""
+
+    status: str | None
+    vnc_url: str | None
+
+
+class StatusPayload(TypedDict):
+    """One VM (A3), but for the age of what is said."""
+
+    type: str
+    vm: str
+    connected: bool
+    phase: str
+    phase_detail: str
+    waa_ready: bool
+    probe: ProbePayload
+
+
+class AgedStatus(StatusPayload):
+    """One VM with the moment of its last sign of life, null: never."""
+
+    observed_at: float | None
+
+
+class AgedStatuses(TypedDict):
+    """Every VM."""
+
+    vms: list[AgedStatus]
+
+
+class FailurePayload(TypedDict):
+    """Why something could not be read, and what can be done about it."""
+
+    reason: str
+    message: str
+    remedy: str
+
+
+class VmPayload(AgedStatus):
+    """A VM: how it is reached, its state, and each reading with its age."""
+
+    name: str
+    origin: str
+    ssh_host: str
+    ssh_user: str | None
+    ssh_port: int | None
+    docker_container: str | None
+    waa_port: int
+    vnc_port: int
+    internal_ip: str
+    phase_at: float | None
+    failure: FailurePayload | None
+    retry_at: float | None
+    container: Reading[Container]
+    runner: Reading[Runner]
+    machine: Reading[Machine]
+    boot: Boot
+    current_run: str | None
+
+
+class VmsPayload(TypedDict):
+    """Every VM."""
+
+    vms: list[VmPayload]
+
+
+class Registered(TypedDict):
+    """A VM that is watched now."""
+
+    status: str
+    vm: VmPayload
+
+
+class ProgressPayload(TypedDict):
+    """One run (A4). ``tasks_completed`` counts tasks that ended."""
+
+    vm: str
+    run_id: str
+    status: str
+    tasks_completed: int
+    total_tasks: int | None
+    current_task: str | None
+    current_step: int | None
+    current_index: int | None
+
+
+class TaskPayload(TypedDict):
+    """An attempt at a task (A5). ``success`` and ``score`` of null are unknown."""
+
+    vm: str
+    run_id: str
+    task_id: str
+    domain: str
+    attempt: int
+    success: bool | None
+    score: float | None
+    status: str
+
+
+class FullTask(TaskPayload):
+    """All that the events told of an attempt."""
+
+    index: int
+    instruction: str | None
+    step: int
+    action: str | None
+    error: str | None
+    provisional: bool
+    started_at: float
+    ended_at: float | None
+
+
+class LackingPayload(TypedDict):
+    """Why the steps of a task were not read."""
+
+    reason: str
+    message: str
+
+
+class PicturePayload(TypedDict):
+    """A screenshot; its size in pixels."""
+
+    name: str
+    url: str
+    thumbnail: str
+    width: int | None
+    height: int | None
+
+
+class PointPayload(TypedDict):
+    """Where an action points, in fractions of the picture."""
+
+    x: float
+    y: float
+
+
+class StepPayload(TypedDict):
+    """One step of a result folder."""
+
+    label: str
+    step: int
+    part: int
+    action: str
+    thought: str | None
+    before: PicturePayload | None
+    after: PicturePayload | None
+    points: list[PointPayload]
+    at: float | None
+    reward: float | None
+    done: bool
+
+
+class TaskDetail(FullTask):
+    """An attempt with the steps of its result folder; ``steps`` is null where that was not read, ``lacking`` says why."""
+
+    specification: str
+    threshold: float
+    exact_score: float | None
+    traceback: str | None
+    folder: str | None
+    read_at: float | None
+    is_other_attempt: bool
+    is_cut: bool
+    lacking: LackingPayload | None
+    steps: list[StepPayload] | None
+
+
+class SetupPayload(TypedDict):
+    """What is done to the guest before a task."""
+
+    type: str
+    detail: str
+
+
+class EvaluatorPayload(TypedDict):
+    """What the evaluator asks for."""
+
+    functions: tuple[str, ...]
+    result: str
+    expected: str
+
+
+class SpecificationPayload(TypedDict):
+    """A task's own file; ``document`` and what is read from it are null where it was not found, ``lacking`` says why."""
+
+    run_id: str
+    domain: str
+    task_id: str
+    path: str | None
+    searched: tuple[str, ...]
+    read_at: float | None
+    lacking: FailurePayload | None
+    setup: list[SetupPayload] | None
+    evaluator: EvaluatorPayload | None
+    document: dict[str, object] | None
+
+
+class Counts(TypedDict):
+    """Both denominators of the success rate are named: ``scored`` and ``completed``."""
+
+    total_tasks: int | None
+    tasks_completed: int
+    passed: int
+    failed: int
+    error: int
+    unknown: int
+    scored: int
+    success_rate: float | None
+
+
+class ImportedPayload(TypedDict):
+    """Where an imported run comes from."""
+
+    kind: str
+    source: str
+    at: float
+
+
+class RunPayload(Counts):
+    """A run with its counts. ``imported`` null: it was watched."""
+
+    run_id: str
+    label: str | None
+    vm: str
+    imported: ImportedPayload | None
+    status: str
+    dialect: str
+    log: str
+    started_at: float
+    ended_at: float | None
+    end_reason: str | None
+    threshold: float
+    average_score: float | None
+    arguments: dict[str, str]
+
+
+class RunWithTasks(RunPayload):
+    """A run with its attempts, in the order of their start."""
+
+    tasks: list[FullTask]
+
+
+class CurrentRun(TypedDict):
+    """The newest run."""
+
+    run: RunWithTasks | None
+
+
+class RunsPayload(TypedDict):
+    """Runs; ``total`` counts all that match."""
+
+    runs: list[RunPayload]
+    total: int
+
+
+class DomainPayload(TypedDict):
+    """A domain of a run. ``interval`` is that of the rate."""
+
+    domain: str
+    planned: int | None
+    completed: int
+    passed: int
+    failed: int
+    error: int
+    unknown: int
+    success_rate: float | None
+    interval: list[float]
+    median_steps: float | None
+    median_seconds: float | None
+
+
+class PlannedPayload(TypedDict):
+    """A task of a run's plan."""
+
+    domain: str
+    task_id: str
+
+
+class ListedTask(TypedDict):
+    """A task of a run: an attempt with all that its events told, or one to come, whose ``attempt`` is null."""
+
+    vm: str
+    run_id: str
+    task_id: str
+    domain: str
+    attempt: int | None
+    success: bool | None
+    score: float | None
+    status: str
+    index: int | None
+    instruction: NotRequired[str | None]
+    step: NotRequired[int]
+    action: NotRequired[str | None]
+    error: NotRequired[str | None]
+    provisional: NotRequired[bool]
+    started_at: NotRequired[float]
+    ended_at: NotRequired[float | None]
+    is_replaced: NotRequired[bool]
+
+
+class RunDetail(RunPayload):
+    """A run with what its rate rests on, its domains, its plan and those of its tasks that were asked for."""
+
+    coverage: Coverage
+    domains: list[DomainPayload]
+    plan: list[PlannedPayload]
+    tasks: list[ListedTask]
+
+
+class RunAnswer(TypedDict):
+    """One run; ``total`` counts all of its tasks that match."""
+
+    run: RunDetail
+    total: int
+
+
+class LiveActionPayload(TypedDict):
+    """A whole action, as its type."""
+
+    type: str
+
+
+class LiveStepPayload(TypedDict):
+    """The newest step, counted from 0."""
+
+    step_idx: int
+    action: LiveActionPayload
+
+
+class LiveTaskPayload(TypedDict):
+    """The task that runs."""
+
+    task_id: str
+    instruction: str | None
+    domain: str
+    steps: list[LiveStepPayload]
+    result: None
+
+
+class LivePayload(TypedDict):
+    """The shape of ``benchmark_live.json`` (A11); without a run its status alone."""
+
+    status: str
+    vm: NotRequired[str]
+    run_id: NotRequired[str]
+    total_tasks: NotRequired[int | None]
+    tasks_completed: NotRequired[int]
+    current_task: NotRequired[LiveTaskPayload | None]
+
+
+class ProgressFile(TypedDict):
+    """The shape of ``benchmark_progress.json`` (A11)."""
+
+    status: str
+    provider: str
+    tasks_complete: int | None
+    tasks_total: int | None
+    message: str
+
+
+class BackgroundRow(TypedDict):
+    """One piece of work (A10). Percent and seconds of null are unknown."""
+
+    task_id: str
+    task_type: str
+    title: str
+    description: str
+    status: str
+    phase: str
+    progress_percent: float | None
+    elapsed_seconds: int | None
+    metadata: dict[str, str]
+
+
+class Rejudged(TypedDict):
+    """A run after its threshold was set: what it was, and how many tasks pass or fail now that did not before."""
+
+    run: RunPayload
+    was: float
+    now_passed: int
+    now_failed: int
+
+
+class IncidentPayload(TypedDict):
+    """Something that went wrong; ``ended_at`` is null while it goes on. ``tasks`` are keys of tasks of the run: domain, id, attempt."""
+
+    incident_id: str
+    vm: str
+    run_id: str | None
+    concern: str
+    severity: str
+    title: str
+    detail: str | None
+    remedy: str | None
+    began_at: float
+    ended_at: float | None
+    tasks: list[str]
+
+
+class IncidentsPayload(TypedDict):
+    """Incidents, newest first."""
+
+    incidents: list[IncidentPayload]
+
+
+class JobRun(TypedDict):
+    """A run that an import brought."""
+
+    run_id: str
+    name: str
+    url: str
+
+
+class JobResult(TypedDict):
+    """What an import found. ``new`` and ``changed`` count tasks; ``notes`` tell what was passed over, and why."""
+
+    runs: list[JobRun]
+    tasks: int
+    steps: int
+    new: int
+    changed: int
+    notes: list[str]
+
+
+class JobPayload(TypedDict):
+    """A job (C2). ``progress`` in percent."""
+
+    job_id: str
+    kind: str
+    source: str
+    label: str | None
+    status: str
+    progress: int
+    detail: str | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    result: JobResult | None
+    error: str | None
+    details: list[str]
+
+
+class JobsPayload(TypedDict):
+    """Jobs, newest first."""
+
+    jobs: list[JobPayload]
+
+
+class JobStarted(TypedDict):
+    """An import that was taken; its stream tells how it goes."""
+
+    job_id: str
+    status: str
+    stream: str
+
+
+class AzureJobsPayload(TypedDict):
+    """Jobs of Azure; none where it is off."""
+
+    enabled: bool
+    jobs: list[dict[str, object]]
+    message: str
+
+
+class AzureLogsPayload(TypedDict):
+    """The log of a job of Azure."""
+
+    enabled: bool
+    job_id: str
+    lines: list[str]
+    message: str
+
+
+class ReplayStatus(TypedDict):
+    """Where a replay is: ``at`` and ``duration`` in seconds, ``now`` is its own time, ``rate`` how fast that passes, ``source`` says
+    what it rests on."""
+
+    at: float
+    duration: float
+    now: float
+    rate: float
+    speed: float
+    playing: bool
+    skip_idle: bool
+    source: str
+
+
+class AuditRow(TypedDict):
+    """An entry of the audit log; ``at`` in UTC."""
+
+    number: int
+    at: str
+    actor: str
+    name: str
+    via: str
+    address: str
+    action: str
+    subject: str
+    outcome: str
+    detail: str
+
+
+class AuditPayload(TypedDict):
+    """The audit log, newest first."""
+
+    entries: list[AuditRow]
+
+
+class ImportBody(TypedDict, total=False):
+    """Which results to import: a folder here, or with ``vm`` on a VM (``inner``: in its container)."""
+
+    path: str | None
+    vm: str | None
+    inner: bool | None
+    label: str | None
+
+
+class ThresholdBody(TypedDict):
+    """From which score on tasks pass; null: the configured one."""
+
+    threshold: float | None
