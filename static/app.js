@@ -86,7 +86,7 @@
     const waiting = liveAt || misses ? "Reconnecting..." : "Connecting...";
     write(badge, { connected: isReplay ? "Replay" : "Live", disconnected: waiting, polling: "Polling", closed: { 401: "Signed out", 403: "Not allowed" }[turnedAway] || "Offline" }[kind]);
     retry.hidden = !(polling && canStream) || turnedAway > 0;
-    if (ask) ask.hidden = !(canStream && navigator.locks && window.Notification?.permission === "default");
+    if (ask) ask.hidden = !(canStream && !turnedAway && navigator.locks && window.Notification?.permission === "default");
   }
 
   function connect() {
