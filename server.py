@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tornado.httpserver import HTTPServer
@@ -155,152 +156,200 @@ class MaskingFormatter(logging.Formatter):
         return mask(super().format(record))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What lies below the web, open and at work."""
+
+    recorder: Recorder
+    access: Access
+    supervisor: Supervisor
+    destinations: Destinations
+    tails: LogTails
+    monitor: Monitor
+    pictures: Pictures
+    records: TaskRecords
+    texts: TaskTexts
+    jobs: Jobs
+    live_files: LiveFiles | None
+    dwell_times: DwellTimes
+
+
 @asynccontextmanager
 async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[int]:
     """The running server; gives its port. Everything is closed when the block ends."""
-    access_rules = _access_rules(config)
     async with AsyncExitStack() as stack:
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         tls = Tls(config.tls_cert, config.tls_key, clock=clock) if config.tls_cert else None
         sockets = _bind(config)
         for sock in sockets:
             stack.callback(sock.close)
-        store = SqlStore(config.database_url)
-        rules = Rules(threshold=config.threshold, runner_grace_s=config.runner_grace_s)
-        recorder = Recorder(store=store, rules=rules, clock=clock)
-        stack.push_async_callback(recorder.close)
-        state = await recorder.open()
-        access = Access(store=SqlAccessStore(config.database_url), rules=access_rules, clock=clock)
-        stack.push_async_callback(access.close)
-        await access.open()
-        supervisor = Supervisor(on_failure=lambda name, error: _report(supervisor, recorder, clock(), name, error))
-        stack.push_async_callback(supervisor.close)
-        destinations = _destinations(config)
-        opener = Opener(
-            ssh=SshOpener(data_dir=config.data, max_threads=config.ssh_threads, clock=clock, destinations=destinations),
-            local=LocalOpener(destinations),
-        )
-        stack.push_async_callback(opener.close)
-        tails = LogTails()
-        monitor = Monitor(
-            recorder=recorder,
-            opener=opener,
-            make_watch=functools.partial(HostWatch, clock=clock, interval_s=config.status_interval_s),
-            supervisor=supervisor,
-            on_log=tails.take,
-            clock=clock,
-        )
-        pictures = _pictures(config)
-        stack.push_async_callback(pictures.close)
-        reader = ResultReader(state=state, monitor=monitor, local=results)
-        records = TaskRecords(reader=reader, state=state, pictures=pictures, clock=clock)
-        stack.push_async_callback(records.close)
-        texts = TaskTexts(reader=reader, clock=clock)
-        stack.push_async_callback(texts.close)
-        demo = Demo(config, recorder, monitor, supervisor)
-        stack.push_async_callback(demo.close)
-        stack.push_async_callback(monitor.close)
-        await _name_vms(config, recorder, clock)
-        monitor.start()
-        await demo.start()
-        live_files = _live_files(config, recorder, monitor, clock)
-        if live_files is not None:
-            supervisor.start("live files", live_files.run)
-        importer = _importer(config, recorder, monitor, clock)
-        jobs = Jobs(recorder=recorder, work=importer.work, clock=clock)
-        stack.push_async_callback(jobs.close)
-        jobs.start()
-        supervisor.start("prune", functools.partial(_prune, config, recorder, importer, access, clock))
-        supervisor.start("access", access.run)
-
-        limits = _limits(config)
-        dwell_times = DwellTimes(recorder)
-        watchman = Watchman(recorder=recorder, limits=limits, clock=clock, usual_s=dwell_times.usual_s)
-        screens = ScreenCheck(recorder=recorder, reader=monitor, repeats=limits.loop_repeats, clock=clock)
-        for name, work in (("dwell times", dwell_times.run), ("watchman", watchman.run), ("screens", screens.run)):
-            supervisor.start(name, work)
-        log_lines = LogLines(recorder, tails)
-
-        def look() -> Look:
-            return Look(
-                state=state,
-                now=clock(),
-                seen_at=monitor.seen_at,
-                retry_at=monitor.retry_at,
-                limits=limits,
-                usual_s=dwell_times.usual_s,
-                interval_s=config.interval_s,
-                sse=config.sse,
-                version=__version__,
-                log_lines=log_lines,
-                record_of=records.peek,
-            )
-
-        streams = StreamService(
-            StreamLimits(
-                max_streams=config.max_streams,
-                max_per_address=config.max_streams_per_address,
-                max_per_browser=config.max_streams_per_browser,
-                lifetime_s=config.stream_lifetime_s,
-            )
-        )
-        access.listen(streams.end_of)
-        renderer = Renderer(ROOT / "templates", ROOT / "static")
-        feed = BenchmarkFeed(state=state, hub=recorder.hub, streams=streams, seen_at=monitor.seen_at, clock=clock)
-        stack.callback(feed.close)
-        job_feed = JobFeed(state=state, hub=recorder.hub, streams=streams)
-        stack.callback(job_feed.close)
-        panels = PanelStreams(renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock, records=records)
-        stack.callback(panels.close)
-        replays = Replays(renderer=renderer, streams=streams, look=look)
-        stack.callback(replays.close)
-        deps = Deps(
-            settings=WebSettings(
-                embed_origins=config.embed_origins,
-                allowed_hosts=config.allowed_hosts,
-                is_local=config.is_local,
-                import_roots=config.import_roots,
-                upload_folder=str(config.data / "uploads"),
-                upload_limit_bytes=int(config.upload_limit_mb * MEGABYTE),
-                threshold=config.threshold,
-                destinations=destinations,
-                hsts_s=int(config.hsts_days * DAY_S) if tls is not None else 0,
-                proxies=parse_proxies(config.trusted_proxies),
-                proxy_user_header=config.proxy_user_header,
-                public_metrics=config.public_metrics,
-            ),
-            access=access,
-            logins=RateLimiter(rate=LOGINS_PER_MINUTE / 60, burst=LOGINS_PER_MINUTE),
-            recorder=recorder,
-            hub=recorder.hub,
-            monitor=monitor,
-            streams=streams,
-            panels=panels,
-            replays=replays,
-            records=records,
-            pictures=pictures,
-            texts=texts,
-            feed=feed,
-            jobs=jobs,
-            job_feed=job_feed,
-            renderer=renderer,
-            look=look,
-            clock=clock,
-            file_progress=lambda: live_files.progress if live_files is not None else None,
-        )
+        services = await _open_services(config, clock, stack)
+        deps = _open_web(config, clock, stack, services, has_tls=tls is not None)
         server = HTTPServer(
             make_app(deps, ROOT / "static"), max_body_size=MAX_REQUEST_BYTES, max_header_size=32 * 1024, idle_connection_timeout=75
         )
         if tls is not None:
             server.ssl_options = tls.pair.context
-            supervisor.start("certificate", functools.partial(tls.watch, functools.partial(setattr, server, "ssl_options")))
+            services.supervisor.start("certificate", functools.partial(tls.watch, functools.partial(setattr, server, "ssl_options")))
         server.add_sockets(sockets)
         stack.push_async_callback(server.close_all_connections)
-        stack.push_async_callback(streams.close)
+        stack.push_async_callback(deps.streams.close)
         stack.callback(server.stop)
-        if access_rules.is_required and not access.has_admin:
-            print(await offer_link(config, access, sockets[0].getsockname()[1]), flush=True)
+        if config.needs_login and not services.access.has_admin:
+            print(await offer_link(config, services.access, sockets[0].getsockname()[1]), flush=True)
         yield sockets[0].getsockname()[1]
+
+
+async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) -> Services:
+    store = SqlStore(config.database_url)
+    rules = Rules(threshold=config.threshold, runner_grace_s=config.runner_grace_s)
+    recorder = Recorder(store=store, rules=rules, clock=clock)
+    stack.push_async_callback(recorder.close)
+    state = await recorder.open()
+    access = Access(store=SqlAccessStore(config.database_url), rules=_access_rules(config), clock=clock)
+    stack.push_async_callback(access.close)
+    await access.open()
+    supervisor = Supervisor(on_failure=lambda name, error: _report(supervisor, recorder, clock(), name, error))
+    stack.push_async_callback(supervisor.close)
+    destinations = _destinations(config)
+    opener = Opener(
+        ssh=SshOpener(data_dir=config.data, max_threads=config.ssh_threads, clock=clock, destinations=destinations),
+        local=LocalOpener(destinations),
+    )
+    stack.push_async_callback(opener.close)
+    tails = LogTails()
+    monitor = Monitor(
+        recorder=recorder,
+        opener=opener,
+        make_watch=functools.partial(HostWatch, clock=clock, interval_s=config.status_interval_s),
+        supervisor=supervisor,
+        on_log=tails.take,
+        clock=clock,
+    )
+    pictures = _pictures(config)
+    stack.push_async_callback(pictures.close)
+    reader = ResultReader(state=state, monitor=monitor, local=results)
+    records = TaskRecords(reader=reader, state=state, pictures=pictures, clock=clock)
+    stack.push_async_callback(records.close)
+    texts = TaskTexts(reader=reader, clock=clock)
+    stack.push_async_callback(texts.close)
+    demo = Demo(config, recorder, monitor, supervisor)
+    stack.push_async_callback(demo.close)
+    stack.push_async_callback(monitor.close)
+    await _name_vms(config, recorder, clock)
+    monitor.start()
+    await demo.start()
+    live_files = _live_files(config, recorder, monitor, clock)
+    if live_files is not None:
+        supervisor.start("live files", live_files.run)
+    importer = _importer(config, recorder, monitor, clock)
+    jobs = Jobs(recorder=recorder, work=importer.work, clock=clock)
+    stack.push_async_callback(jobs.close)
+    jobs.start()
+    supervisor.start("prune", functools.partial(_prune, config, recorder, importer, access, clock))
+    supervisor.start("access", access.run)
+
+    limits = _limits(config)
+    dwell_times = DwellTimes(recorder)
+    watchman = Watchman(recorder=recorder, limits=limits, clock=clock, usual_s=dwell_times.usual_s)
+    screens = ScreenCheck(recorder=recorder, reader=monitor, repeats=limits.loop_repeats, clock=clock)
+    for name, work in (("dwell times", dwell_times.run), ("watchman", watchman.run), ("screens", screens.run)):
+        supervisor.start(name, work)
+    return Services(
+        recorder=recorder,
+        access=access,
+        supervisor=supervisor,
+        destinations=destinations,
+        tails=tails,
+        monitor=monitor,
+        pictures=pictures,
+        records=records,
+        texts=texts,
+        jobs=jobs,
+        live_files=live_files,
+        dwell_times=dwell_times,
+    )
+
+
+def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Services, *, has_tls: bool) -> Deps:
+    recorder, monitor, live_files = services.recorder, services.monitor, services.live_files
+    state, tails = recorder.state, services.tails
+    limits = _limits(config)
+    log_lines = LogLines(recorder, tails)
+
+    def look() -> Look:
+        return Look(
+            state=state,
+            now=clock(),
+            seen_at=monitor.seen_at,
+            retry_at=monitor.retry_at,
+            limits=limits,
+            usual_s=services.dwell_times.usual_s,
+            interval_s=config.interval_s,
+            sse=config.sse,
+            version=__version__,
+            log_lines=log_lines,
+            record_of=services.records.peek,
+        )
+
+    streams = StreamService(
+        StreamLimits(
+            max_streams=config.max_streams,
+            max_per_address=config.max_streams_per_address,
+            max_per_browser=config.max_streams_per_browser,
+            lifetime_s=config.stream_lifetime_s,
+        )
+    )
+    services.access.listen(streams.end_of)
+    renderer = Renderer(ROOT / "templates", ROOT / "static")
+    feed = BenchmarkFeed(state=state, hub=recorder.hub, streams=streams, seen_at=monitor.seen_at, clock=clock)
+    stack.callback(feed.close)
+    job_feed = JobFeed(state=state, hub=recorder.hub, streams=streams)
+    stack.callback(job_feed.close)
+    panels = PanelStreams(
+        renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock, records=services.records
+    )
+    stack.callback(panels.close)
+    replays = Replays(renderer=renderer, streams=streams, look=look)
+    stack.callback(replays.close)
+    return Deps(
+        settings=_web_settings(config, services.destinations, has_tls=has_tls),
+        access=services.access,
+        logins=RateLimiter(rate=LOGINS_PER_MINUTE / 60, burst=LOGINS_PER_MINUTE),
+        recorder=recorder,
+        hub=recorder.hub,
+        monitor=monitor,
+        streams=streams,
+        panels=panels,
+        replays=replays,
+        records=services.records,
+        pictures=services.pictures,
+        texts=services.texts,
+        feed=feed,
+        jobs=services.jobs,
+        job_feed=job_feed,
+        renderer=renderer,
+        look=look,
+        clock=clock,
+        file_progress=lambda: live_files.progress if live_files is not None else None,
+    )
+
+
+def _web_settings(config: Config, destinations: Destinations, *, has_tls: bool) -> WebSettings:
+    return WebSettings(
+        embed_origins=config.embed_origins,
+        allowed_hosts=config.allowed_hosts,
+        is_local=config.is_local,
+        import_roots=config.import_roots,
+        upload_folder=str(config.data / "uploads"),
+        upload_limit_bytes=int(config.upload_limit_mb * MEGABYTE),
+        threshold=config.threshold,
+        destinations=destinations,
+        hsts_s=int(config.hsts_days * DAY_S) if has_tls else 0,
+        proxies=parse_proxies(config.trusted_proxies),
+        proxy_user_header=config.proxy_user_header,
+        public_metrics=config.public_metrics,
+    )
 
 
 async def _name_vms(config: Config, recorder: Recorder, clock: Clock) -> None:
