@@ -76,6 +76,8 @@ ROOT = Path(__file__).resolve().parent
 PRUNE_EVERY_S = 3600.0
 DAY_S = 86400.0
 MEGABYTE = 1_000_000
+BURST_S = 4
+"""How many seconds' worth of requests may come at once."""
 LOGINS_PER_MINUTE = 10
 """From one address."""
 LEAVING = "demo leaves"
@@ -332,12 +334,14 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
         look=look,
         clock=clock,
         file_progress=lambda: live_files.progress if live_files is not None else None,
+        rates=RateLimiter(rate=config.rate_limit, burst=config.rate_limit * BURST_S) if config.rate_limit else None,
     )
 
 
 def _web_settings(config: Config, destinations: Destinations, *, has_tls: bool) -> WebSettings:
     return WebSettings(
         embed_origins=config.embed_origins,
+        cors_origins=config.cors_origins,
         allowed_hosts=config.allowed_hosts,
         is_local=config.is_local,
         import_roots=config.import_roots,

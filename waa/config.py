@@ -87,6 +87,16 @@ class Config:
         1800.0, "A stream ends after this time, give or take a fifth; its client resumes.", unit="s", low=10, high=86400
     )
     embed_origins: tuple[str, ...] = _setting((), "Origins whose pages may embed panels, such as https://wiki.example.org.")
+    cors_origins: tuple[str, ...] = _setting(
+        (), "Origins whose pages may read the JSON API (with a key, where there is a login), such as https://lab.example.org."
+    )
+    rate_limit: float = _setting(
+        50.0,
+        "Requests a second from one identity or address, four times as many at once; 0: any. This machine's own are free without a login.",
+        low=0,
+        high=100000,
+    )
+    max_connections: int = _setting(12000, "Connections at once, in all; streams count.", low=10, high=1000000)
     auth: Switch = _setting(Switch.AUTO, "Login: auto (not for a server that only listens locally, with no trusted proxy), on, off.")
     session_hours: float = _setting(12.0, "A login that nobody uses for so long ends.", unit="h", low=0.01, high=8760)
     session_days: float = _setting(30.0, "A login ends after so long at the latest.", unit="days", low=0.01, high=365)
@@ -263,7 +273,7 @@ def _checked(key: str, value: object, *, where: str) -> Any:
     if isinstance(made, int | float) and not isinstance(made, bool) and low is not None and not low <= made <= high:
         raise ConfigError(f"{where}: {value!r} is not between {low} and {high}{' ' + metadata['unit'] if metadata['unit'] else ''}")
     _check_access(key, made, where)
-    if key in ("embed_origins",):
+    if key in ("embed_origins", "cors_origins"):
         for origin in made:
             if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", origin):
                 raise ConfigError(f"{where}: {origin!r} is not an origin such as https://wiki.example.org")

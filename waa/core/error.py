@@ -38,6 +38,14 @@ class Forbidden(WaaError):
     """Who asks is known, and may not do this."""
 
 
+class TooOften(WaaError):
+    """It was asked for too often; after ``wait_s`` seconds it can be asked for again."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
 class Cancelled(WaaError):
     """Who asked for it wants it no more."""
 

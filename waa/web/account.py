@@ -112,6 +112,8 @@ class AuditHandler(PageHandler):
 class AuditExportHandler(BaseHandler):
     """``GET /audit.csv``, ``GET /audit.json``: the same as a file, the newest 50,000."""
 
+    cost = 10.0
+
     async def get(self, form: str) -> None:
         entries = await self.deps.access.audit(_chosen(self).query(MAX_EXPORTED))
         rows = [

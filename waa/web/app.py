@@ -102,6 +102,8 @@ MAX_REQUEST_BYTES = 4 * 1024 * 1024
 class StaticHandler(BaseHandler, StaticFileHandler):
     """Files under ``static/``: cached for good where the URL names their content, else asked for again."""
 
+    cost = 0.0
+
     def initialize(self, deps: Deps, access: Access, path: str) -> None:  # type: ignore[override]
         BaseHandler.initialize(self, deps, access)
         StaticFileHandler.initialize(self, path)

@@ -1,5 +1,6 @@
 """What all handlers share: headers, errors as HTTP, JSON answers, the browser's name."""
 
+import math
 import re
 import secrets
 from collections.abc import Iterable, Mapping
@@ -12,11 +13,11 @@ from tornado.web import Finish, HTTPError, RequestHandler
 
 from waa.core.access import Identity, IdentityKind, Outcome, Scope, allows
 from waa.core.codec import encode
-from waa.core.error import Conflict, Forbidden, Invalid, NotFound, SignInNeeded, Unavailable, WaaError
+from waa.core.error import Conflict, Forbidden, Invalid, NotFound, SignInNeeded, TooOften, Unavailable, WaaError
 from waa.services.access import Client, Presented
 from waa.web.decision import METRICS, PUBLIC, Access, Decision, decision_for
 from waa.web.deps import Deps
-from waa.web.limit import address_key
+from waa.web.limit import address_key, is_loopback
 from waa.web.view import Look, Viewer
 
 BROWSER_COOKIE = "waa_browser"
@@ -30,6 +31,7 @@ _STATUS: Mapping[type[WaaError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    TooOften: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
@@ -42,6 +44,8 @@ class BaseHandler(RequestHandler):
     """
 
     public_to_embedders = False
+    cost = 1.0
+    """Of one request, of those that somebody may ask at once (setting rate_limit); 0: they are not counted."""
     identity: Identity | None = None
     audit_subject = ""
     audit_detail = ""
@@ -71,6 +75,7 @@ class BaseHandler(RequestHandler):
         """Refuse what comes under a foreign name (DNS rebinding), from a foreign page (cross-site requests), or from somebody who
         may not do it."""
         self._open_to_embedders()
+        self._open_to_readers()
         self._need_own_name()
         origin = self.request.headers.get("Origin")
         if self.request.method not in SAFE_METHODS and origin is not None and not self._is_own(origin):
@@ -148,15 +153,18 @@ class BaseHandler(RequestHandler):
         self._decision = decision
         if decision.scopes is None or (decision is METRICS and self.deps.settings.public_metrics):
             self.identity = self._known_or_none()
+            self._pace()
             return
         try:
             self.identity = self.need_identity()
         except SignInNeeded as error:
+            self._pace()
             self._note_stranger(str(error))
             if not self._is_navigation:
                 raise
             self.redirect(f"/login?next={quote(self.request.uri or '/', safe='')}")
             raise Finish from error
+        self._pace()
         if not allows(self.identity, decision.scopes):
             needed = " or ".join(sorted(decision.scopes))
             raise Forbidden(f"This needs the scope {needed}; {self.identity.name} has: {', '.join(sorted(self.identity.scopes)) or 'none'}")
@@ -211,9 +219,14 @@ class BaseHandler(RequestHandler):
         status, message, field = _told(error, status_code)
         self.audit_detail = message
         self._open_to_embedders()
+        self._open_to_readers()
         self.set_status(status)
         if isinstance(error, Unavailable):
             self.set_header("Retry-After", "5")
+        if isinstance(error, TooOften):
+            self.set_header("Retry-After", str(math.ceil(error.wait_s)))
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", ", ".join(_methods(self.access)))
         if status == HTTPStatus.UNAUTHORIZED:
             self.set_header("WWW-Authenticate", 'Bearer realm="WAA Live"')
             self.set_header("Cache-Control", "no-store")
@@ -245,6 +258,21 @@ class BaseHandler(RequestHandler):
         self.set_header("Access-Control-Expose-Headers", "ETag")
         self.set_header("Access-Control-Max-Age", "600")
 
+    def _open_to_readers(self) -> None:
+        """Let pages of further origins read the JSON API: with a key that they send, never with the cookies of a browser."""
+        origins = self.deps.settings.cors_origins
+        if not origins or not self.request.path.startswith("/api/"):
+            return
+        self.set_header("Vary", "Origin")
+        origin = self.request.headers.get("Origin")
+        if origin not in origins:
+            return
+        self.set_header("Access-Control-Allow-Origin", origin)
+        self.set_header("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+        self.set_header("Access-Control-Allow-Headers", "authorization, if-none-match, last-event-id, x-api-key")
+        self.set_header("Access-Control-Expose-Headers", "ETag, Retry-After, X-Last-Event-ID")
+        self.set_header("Access-Control-Max-Age", "600")
+
     def _need_own_name(self) -> None:
         host = _host_name(self.request.host)
         if not self.deps.settings.allows_host(host):
@@ -268,6 +296,18 @@ class BaseHandler(RequestHandler):
         if "Origin" in headers or headers.get("Sec-Fetch-Site") == "same-origin":
             return  # a foreign Origin was refused before
         super().check_xsrf_cookie()
+
+    def _pace(self) -> None:
+        """Count the request by who asks, strangers by their address. A machine's own programs are not counted where there is no login.
+        Raises TooOften."""
+        rates, identity = self.deps.rates, self.identity
+        is_local = identity is not None and identity.kind is IdentityKind.LOCAL
+        if rates is None or not self.cost or (is_local and is_loopback(self.client.address)):
+            return
+        name = identity.handle or identity.subject if identity is not None and not is_local else address_key(self.client.address)
+        wait_s = rates.take(name, self.deps.clock(), self.cost)
+        if wait_s:
+            raise TooOften(f"Too many requests: ask again in {math.ceil(wait_s)} s (setting rate_limit)", wait_s)
 
     def _presented(self) -> Presented:
         headers, settings = self.request.headers, self.deps.settings
@@ -327,6 +367,11 @@ def content_security_policy(embedders: tuple[str, ...] = ()) -> str:
     own = ("script-src", "style-src", "img-src", "connect-src", "form-action")
     frames = " ".join(("'self'", *embedders))
     return "; ".join(("default-src 'none'", *(f"{name} 'self'" for name in own), "base-uri 'none'", f"frame-ancestors {frames}"))
+
+
+def _methods(access: Access) -> list[str]:
+    """What a route answers to."""
+    return sorted({*access, "OPTIONS", *(("HEAD",) if "GET" in access else ())})
 
 
 def _told(error: BaseException | None, status_code: int) -> tuple[int, str, str | None]:

@@ -13,6 +13,8 @@ class CompareHandler(PageHandler):
     """``GET /compare?runs=a,b[,c...]``: the runs side by side, the first is the base. Fewer than two: runs to choose from. What the form
     chose (``runs=a&runs=b``) is sent on to that address, the run that began first as the base."""
 
+    cost = 5.0
+
     def get(self) -> None:
         given = self.get_query_arguments("runs")
         names = [name for value in given for name in value.split(",") if name]
@@ -38,6 +40,8 @@ class CompareTaskHandler(PageHandler):
 
 class CompareApiHandler(ApiHandler):
     """``GET /api/compare?runs=a,b[,c...]``: the comparison with all its tasks."""
+
+    cost = 5.0
 
     def get(self) -> None:
         self.write_json(compare_runs(self.deps.recorder.state, self.one_argument("runs")))

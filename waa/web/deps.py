@@ -33,6 +33,7 @@ class WebSettings:
     to ``upload_limit_bytes`` wait in ``upload_folder``; folders below ``import_roots`` may be imported.
     ``threshold``: from this score on a task passes, unless its run has one of its own. ``proxies`` may say for whom they ask, and
     whom they know in ``proxy_user_header`` ("": none). ``public_metrics``: figures and readiness are for everybody.
+    ``cors_origins``: whose pages may read the JSON API.
     ``destinations``: where VMs may be. ``hsts_s``: how long browsers are told to use HTTPS only, 0: not told."""
 
     embed_origins: tuple[str, ...] = ()
@@ -47,6 +48,7 @@ class WebSettings:
     public_metrics: bool = False
     destinations: Destinations = Destinations()
     hsts_s: int = 0
+    cors_origins: tuple[str, ...] = ()
 
     def allows_host(self, name: str) -> bool:
         """Whether a Host header (lower case, no port) names this server: an address, which no foreign page can make point
@@ -59,7 +61,8 @@ class WebSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
-    """Everything below the handlers. ``logins``: how often somebody may try to log in, by address."""
+    """Everything below the handlers. ``logins``: how often somebody may try to log in, by address; ``rates``: how often somebody may ask
+    for anything, by identity or address, None: as often as they like."""
 
     settings: WebSettings
     access: Access
@@ -80,6 +83,7 @@ class Deps:
     look: Callable[[], Look]
     clock: Callable[[], float]
     file_progress: Callable[[], LiveProgress | None]
+    rates: RateLimiter | None = None
 
 
 def _is_address(name: str) -> bool:

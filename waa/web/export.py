@@ -26,6 +26,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 class DownloadHandler(BaseHandler):
     """Sends a file piece by piece, as it is made. The client's going away ends the making."""
 
+    cost = 10.0
     _sending: asyncio.Task[None] | None = None
 
     def on_connection_close(self) -> None:

@@ -13,6 +13,8 @@ from waa.web.stream_service import StreamService
 class LiveHandler(BaseHandler):
     """``GET /live``: the process runs."""
 
+    cost = 0.0
+
     def get(self) -> None:
         self.write_json({"status": "ok"})
 

@@ -80,6 +80,8 @@ class JobStreamHandler(BaseHandler):
 class ImportHandler(ApiHandler):
     """``POST /api/traces/import`` (C1): JSON that names a folder here or on a VM, or the archive itself as the body, with ``?name=``."""
 
+    cost = 10.0
+
     def initialize(self, deps: Deps, access: Access) -> None:
         super().initialize(deps, access)
         self._json = bytearray()
@@ -160,6 +162,8 @@ class ImportHandler(ApiHandler):
 
 class ImportFormHandler(PageHandler):
     """``POST /imports``: the same from the form, for a page without JavaScript; a folder here or on a VM."""
+
+    cost = 10.0
 
     async def post(self) -> None:
         values: ImportBody = {"path": self.get_body_argument("path"), "label": self.get_body_argument("label")}

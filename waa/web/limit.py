@@ -46,6 +46,14 @@ class RateLimiter:
             self._buckets.popitem(last=False)
 
 
+def is_loopback(address: str) -> bool:
+    """Whether it is this machine's own."""
+    try:
+        return ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
 def address_key(address: str) -> str:
     """The name that an address is counted by: itself, or its network for IPv6."""
     try:

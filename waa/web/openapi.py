@@ -83,10 +83,7 @@ class Operation:
 def document(routes: Iterable[Route]) -> Json:
     """The OpenAPI 3.1 document of all routes that have an operation here."""
     known = [(path, *route[1:]) for route in routes if route[1] in OPERATIONS for path in paths_of(route[0])]
-    operations = {
-        (path, method): operation for path, handler, _ in known for method, operation in OPERATIONS[handler].items()
-    }  # fmt: skip
-    catalogue = Catalogue(operations.values())
+    catalogue = Catalogue(operation for _, handler, _ in known for operation in OPERATIONS[handler].values())
     paths: Json = {}
     for path, handler, access in known:
         names = _names(handler, next(iter(OPERATIONS[handler])))
@@ -169,7 +166,7 @@ def _operation(operation: Operation, method: str, handler: type[Any], decision: 
         str(status): _without_empty(
             {
                 "description": HTTPStatus(status).phrase,
-                "content": catalogue.content(answer.content),
+                "content": catalogue.content(answer.content) if SSE not in answer.content else _messages(operation.events, catalogue),
                 "headers": {name: {"schema": TEXT} for name in answer.headers},
             }
         )
@@ -185,8 +182,18 @@ def _operation(operation: Operation, method: str, handler: type[Any], decision: 
         "security": _security(decision),
         "requestBody": {"required": True, "content": catalogue.content(operation.body)} if operation.body else {},
         "responses": dict(sorted(responses.items())),
-        "x-events": {name: catalogue.schema(value) for name, value in operation.events.items()},
     }
+
+
+def _messages(events: Mapping[str, Any], catalogue: Catalogue) -> Json:
+    """A stream, whose schema is that of one message, as OpenAPI has it from 3.2 on."""
+    fields: Json = {"id": TEXT, "event": TEXT, "data": TEXT, "retry": {"type": "integer"}}
+    told = [
+        {"properties": {"event": {"const": name}, "data": {"contentMediaType": JSON, "contentSchema": catalogue.schema(value)}}}
+        for name, value in events.items()
+    ]
+    message: Json = {"type": "object", "properties": fields, "additionalProperties": False}
+    return {SSE: {"schema": message | ({"anyOf": [*told, {"not": {"properties": {"event": {"enum": list(events)}}}}]} if told else {})}}
 
 
 def _errors(operation: Operation, method: str, decision: Decision) -> Iterator[int]:
@@ -406,15 +413,17 @@ OPERATIONS: Mapping[type[Any], Mapping[str, Operation]] = {
     },
     runs.RunListHandler: _read(payload.RunsPayload, *RUN_FILTER, errors=(404,)),
     runs.RunHandler: _read(payload.RunAnswer, *TASK_FILTER, errors=(404,)),
-    runs.ThresholdHandler: {
-        "POST": Operation(answers={200: _json(payload.Rejudged)}, body={JSON: payload.ThresholdBody}, errors=(404,))
-    },
+    runs.ThresholdHandler: {"POST": Operation(answers={200: _json(payload.Rejudged)}, body={JSON: payload.ThresholdBody}, errors=(404,))},
     task_text.TaskSpecificationApiHandler: _read(payload.SpecificationPayload, errors=(404, 422), summary="A task's own file"),
-    compare.CompareApiHandler: _read(Comparison, Parameter(name="runs", text="Ids with commas; the first is the base", required=True),
-                                     errors=(404,)),
+    compare.CompareApiHandler: _read(
+        Comparison, Parameter(name="runs", text="Ids with commas; the first is the base", required=True), errors=(404,)
+    ),
     incidents.IncidentListHandler: _read(
-        payload.IncidentsPayload, VM, RUN_ID, Parameter(name="open", text="Those that go on, or those that do not",
-                                                         schema={"type": "boolean"}), errors=(404,)
+        payload.IncidentsPayload,
+        VM,
+        RUN_ID,
+        Parameter(name="open", text="Those that go on, or those that do not", schema={"type": "boolean"}),
+        errors=(404,),
     ),
     incidents.RerunHandler: _read(
         dict[str, list[str]], Parameter(name="status", text="Which tasks to run again", schema=_listed(Again)), errors=(404,)
@@ -433,17 +442,20 @@ OPERATIONS: Mapping[type[Any], Mapping[str, Operation]] = {
     jobs.JobListHandler: _read(payload.JobsPayload),
     jobs.JobHandler: {
         "GET": Operation(answers={200: _json(payload.JobPayload)}, errors=(404,), summary="One job"),
-        "DELETE": Operation(
-            answers={200: _json(payload.JobPayload)}, errors=(404, 409), summary="Cancel a job; answers when it has ended"
-        ),
+        "DELETE": Operation(answers={200: _json(payload.JobPayload)}, errors=(404, 409), summary="Cancel a job; answers when it has ended"),
     },
     jobs.JobStreamHandler: _stream(errors=(404,), events=JOB_EVENTS),
     export.TasksCsvHandler: _file({CSV: TEXT}, "The attempts of a run, one in each line"),
     export.StepsCsvHandler: _file({CSV: TEXT}, "The steps of a run, one in each line"),
     export.StepsJsonHandler: _file({NDJSON: TEXT}, "The steps of a run, an object in each line"),
-    report.ReportHandler: _file({HTML: TEXT}, "A run as one page that opens offline", Parameter(name="pictures", text="Which screenshots", schema=_choice(*Pictures))),
+    report.ReportHandler: _file(
+        {HTML: TEXT},
+        "A run as one page that opens offline",
+        Parameter(name="pictures", text="Which screenshots", schema=_choice(*Pictures)),
+    ),
     stream.BenchmarkStreamHandler: _stream(
-        Parameter(name="interval", text="Seconds between progress messages, 1 to 60; others are clamped"), *LAST_EVENT,
+        Parameter(name="interval", text="Seconds between progress messages, 1 to 60; others are clamped"),
+        *LAST_EVENT,
         events=BENCHMARK_EVENTS,
     ),
     stream.PanelStreamHandler: _stream(PANELS, *SUBJECTS, errors=(404,)),
@@ -456,9 +468,7 @@ OPERATIONS: Mapping[type[Any], Mapping[str, Operation]] = {
         )
     },
     pages.TaskFileHandler: {
-        "GET": Operation(
-            answers={200: Answer(content={"image/png": BINARY, "image/webp": BINARY})}, query=(WIDTH,), errors=(404, 503)
-        )
+        "GET": Operation(answers={200: Answer(content={"image/png": BINARY, "image/webp": BINARY})}, query=(WIDTH,), errors=(404, 503))
     },
     replay.ReplayHandler: {
         "GET": Operation(answers={200: _json(payload.ReplayStatus)}, errors=(404,), summary="Where a replay is"),
@@ -467,7 +477,12 @@ OPERATIONS: Mapping[type[Any], Mapping[str, Operation]] = {
     replay.ReplayFragmentHandler: {"GET": Operation(answers={200: Answer(content={HTML: TEXT})}, query=SUBJECTS, errors=(404,))},
     replay.ReplayStreamHandler: _stream(PANELS, *SUBJECTS, errors=(404,)),
     account.AuditExportHandler: {
-        "GET": Operation(answers={200: Answer(content={JSON: payload.AuditPayload, CSV: TEXT})}, query=AUDIT_FILTER, summary="The audit log, the newest 50,000 entries")
+        "GET": Operation(
+            answers={200: Answer(content={JSON: payload.AuditPayload, CSV: TEXT})},
+            query=AUDIT_FILTER,
+            errors=(404,),
+            summary="The audit log, the newest 50,000 entries",
+        )
     },
     health.LiveHandler: _read(payload.HealthPayload),
     health.ReadyHandler: {
@@ -476,5 +491,5 @@ OPERATIONS: Mapping[type[Any], Mapping[str, Operation]] = {
         )
     },
     health.MetricsHandler: {"GET": Operation(answers={200: Answer(content={PLAIN: TEXT})})},
-}  # fmt: skip
+}
 """All that programs ask. A route whose handler is not here is a page."""
