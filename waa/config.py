@@ -155,12 +155,7 @@ class Config:
 
     @property
     def needs_login(self) -> bool:
-        """Whether one must log in. Raises ConfigError where the operator wants none although others can come."""
-        if self.auth is Switch.OFF and not self.is_local:
-            raise ConfigError(
-                f"auth: off is for a server that only listens locally, and host is {self.host}: anybody could do everything. "
-                "Leave auth at auto (a login link is printed at the start), or set host to 127.0.0.1 and put a proxy with a login in front"
-            )
+        """Whether one must log in."""
         return self.auth is Switch.ON or (self.auth is Switch.AUTO and not (self.is_local and not self.trusted_proxies))
 
 
@@ -193,7 +188,16 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
     config = Config(**values, vms=vms)
     if bool(config.tls_cert) != bool(config.tls_key):
         raise ConfigError("tls_cert, tls_key: set both (HTTPS) or none (HTTP)")
+    _check_login(config)
     return dataclasses.replace(config, data=config.data.expanduser().absolute())
+
+
+def _check_login(config: Config) -> None:
+    if config.auth is Switch.OFF and not config.is_local:
+        raise ConfigError(
+            f"auth: off is for a server that only listens locally, and host is {config.host}: anybody could do everything. "
+            "Leave auth at auto (a login link is printed at the start), or set host to 127.0.0.1 and put a proxy with a login in front"
+        )
 
 
 def _from_environment(environment: Mapping[str, str], variable: str) -> str | None:

@@ -176,7 +176,7 @@ def test_a_page_of_another_origin_can_neither_read_nor_act_with_the_cookie(locke
     # The cookie went along, or it were 401; of a body that a foreign page can send, only the type is looked at.
     assert [status for method, status in answers if method == "POST"] == [422, 403]
     page.evaluate("url => { document.forms[0].action = url + '/vms'; document.forms[0].submit(); }", locked.url)
-    expect(page.get_by_text("may not change anything here")).to_be_visible()
+    expect(page.get_by_role("heading", name="This is not open to you")).to_be_visible()
     known = locked.send("GET", "/api/vms", headers={"X-API-Key": key})[1]["vms"]
     assert [vm["name"] for vm in known] == ["demo"]
     assert visit.faults
