@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types quick format system lock bench clean
+.PHONY: help run test check lint types quick format system lock audit bench clean
 
 help: ## print the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,6 +38,10 @@ system: ## install the system packages of the tests where that is allowed, else 
 lock: $(VENV)/.test ## write the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 pyproject.toml -o requirements.lock --generate-hashes --no-emit-index-url --no-header
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --group test pyproject.toml -o requirements-test.lock --generate-hashes --no-emit-index-url --no-header
+
+audit: $(VENV)/.test ## look the locked packages up among the known vulnerabilities (needs the network: pypi.org)
+	@test -x build/audit/bin/pip-audit || { $(BIN)/python -m venv build/audit && build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }
+	build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
 bench: $(VENV)/.test system ## run the benchmarks (several minutes)
 	$(BIN)/python bench/fanout.py
