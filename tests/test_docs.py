@@ -56,7 +56,7 @@ def test_every_internal_event_type_is_explained(type_: str) -> None:
 
 @pytest.mark.parametrize("path", endpoints())
 def test_every_endpoint_is_named(path: str) -> None:
-    told = re.sub(r"<(?:run|domain|task|attempt|file|job|token|panel)>", "<name>", text())
+    told = re.sub(r"<(?:run|domain|task|attempt|file|job|token|panel|format)>", "<name>", text())
     path = path.replace("\\.", ".").replace("<panel>", "<name>")
     assert re.search(rf"(?<![\w/-]){re.escape(path)}(?![\w/<-])", told)
 
