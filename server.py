@@ -78,6 +78,8 @@ DAY_S = 86400.0
 MEGABYTE = 1_000_000
 BURST_S = 4
 """How many seconds' worth of requests may come at once."""
+MIN_BURST = 20
+"""Of whatever rate: more than the dearest request costs."""
 LOGINS_PER_MINUTE = 10
 """From one address."""
 LEAVING = "demo leaves"
@@ -334,7 +336,7 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
         look=look,
         clock=clock,
         file_progress=lambda: live_files.progress if live_files is not None else None,
-        rates=RateLimiter(rate=config.rate_limit, burst=config.rate_limit * BURST_S) if config.rate_limit else None,
+        rates=RateLimiter(rate=config.rate_limit, burst=max(config.rate_limit * BURST_S, MIN_BURST)) if config.rate_limit else None,
     )
 
 

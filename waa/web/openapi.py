@@ -43,6 +43,7 @@ JSON, HTML, SSE, CSV, NDJSON, PLAIN = (
 FORM = "application/x-www-form-urlencoded"
 TEXT: Json = {"type": "string"}
 SHORT: Json = {"type": "string", "maxLength": 1024}
+DAY: Json = {"type": "string", "pattern": r"^(\d{4}-\d{2}-\d{2})?$"}
 BINARY: Json = {}
 """Bytes: OpenAPI 3.1 says nothing more of them."""
 
@@ -295,11 +296,11 @@ def _choice(*allowed: str) -> Json:
 
 def _listed(allowed: Iterable[str]) -> Json:
     word = f"({'|'.join(allowed)})"
-    return {"type": "string", "pattern": f"^{word}(,{word})*$"}
+    return {"type": "string", "pattern": f"^({word}(,{word})*)?$"}
 
 
 def _order(columns: Iterable[str]) -> Json:
-    return {"type": "string", "pattern": f"^-?({'|'.join(columns)})$"}
+    return {"type": "string", "pattern": f"^(-?({'|'.join(columns)}))?$"}
 
 
 def _json(type_: Any, *headers: str) -> Answer:
@@ -353,8 +354,8 @@ AUDIT_FILTER = (
     Parameter(name="actor", text="Who", schema={"type": "string", "maxLength": 100}),
     Parameter(name="action", text="What, or a group of it", schema=_choice(*AUDIT_GROUPS)),
     Parameter(name="outcome", text="How it ended"),
-    Parameter(name="since", text="From this day on", schema={"type": "string", "format": "date"}),
-    Parameter(name="until", text="Up to and with this day", schema={"type": "string", "format": "date"}),
+    Parameter(name="since", text="From this day on", schema=DAY),
+    Parameter(name="until", text="Up to and with this day", schema=DAY),
     Parameter(name="before", text="Older than this entry", schema={"type": "integer", "minimum": 0}),
 )
 EVENT_STREAM = {200: Answer(content={SSE: TEXT})}
@@ -401,7 +402,7 @@ OPERATIONS: Mapping[type[Any], Mapping[str, Operation]] = {
     api.VmListHandler: _read(payload.VmsPayload),
     api.ProbeVmHandler: _read((payload.AgedStatus, payload.AgedStatuses), VM, errors=(404,)),
     api.AzureJobsHandler: _read(payload.AzureJobsPayload),
-    api.AzureJobLogsHandler: _read(payload.AzureLogsPayload, Parameter(name="job_id", text="Of Azure", required=True)),
+    api.AzureJobLogsHandler: _read(payload.AzureLogsPayload, Parameter(name="job_id", text="Of Azure", required=True, schema=TEXT)),
     api.VmRegisterHandler: {
         "POST": Operation(
             answers={200: _json(payload.Registered), 201: _json(payload.Registered)}, body={JSON: REGISTRATION}, errors=(409,)
