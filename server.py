@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from waa import __version__
@@ -61,6 +60,7 @@ from waa.store.thumbnail import shrink
 from waa.tls import Tls
 from waa.web.app import MAX_REQUEST_BYTES, make_app
 from waa.web.deps import Deps, WebSettings
+from waa.web.edge import EdgeLimits, EdgeServer
 from waa.web.feed import BenchmarkFeed
 from waa.web.job_feed import JobFeed
 from waa.web.limit import RateLimiter
@@ -76,6 +76,8 @@ ROOT = Path(__file__).resolve().parent
 PRUNE_EVERY_S = 3600.0
 DAY_S = 86400.0
 MEGABYTE = 1_000_000
+SPARE_CONNECTIONS = 256
+"""Of one address, beyond its streams: for what it asks besides."""
 BURST_S = 4
 """How many seconds' worth of requests may come at once."""
 MIN_BURST = 20
@@ -189,8 +191,11 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
             stack.callback(sock.close)
         services = await _open_services(config, clock, stack)
         deps = _open_web(config, clock, stack, services, has_tls=tls is not None)
-        server = HTTPServer(
-            make_app(deps, ROOT / "static"), max_body_size=MAX_REQUEST_BYTES, max_header_size=32 * 1024, idle_connection_timeout=75
+        server = EdgeServer(
+            make_app(deps, ROOT / "static"),
+            limits=EdgeLimits(max_connections=config.max_connections, max_per_address=config.max_streams_per_address + SPARE_CONNECTIONS),
+            proxies=deps.settings.proxies,
+            max_body_size=MAX_REQUEST_BYTES,
         )
         if tls is not None:
             server.ssl_options = tls.pair.context

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
-from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders
 from tornado.testing import bind_unused_port
 
@@ -45,6 +44,7 @@ from waa.store.memory_access import MemoryAccessStore
 from waa.store.thumbnail import shrink
 from waa.web.app import MAX_REQUEST_BYTES, make_app
 from waa.web.deps import Deps, WebSettings
+from waa.web.edge import EdgeLimits, EdgeServer
 from waa.web.feed import BenchmarkFeed
 from waa.web.job_feed import JobFeed
 from waa.web.limit import RateLimiter
@@ -178,6 +178,7 @@ class House:
     stream_clock: Clock
     supervisor: Supervisor
     watchman: Watchman
+    edge: EdgeServer | None = None
     progress: LiveProgress | None = None
     listeners: list[Listener] = field(default_factory=list)
 
@@ -272,6 +273,8 @@ async def house(
     sse: bool = True,
     rules: AccessRules | None = None,
     access_store: AccessStore | None = None,
+    edge: EdgeLimits | None = None,
+    rates: RateLimiter | None = None,
 ) -> AsyncIterator[House]:
     """The application on a free port with its own clocks; all of it is closed in the end, the store by its recorder."""
     clock, stream_clock = Clock(), Clock()
@@ -367,9 +370,11 @@ async def house(
             look=look,
             clock=clock,
             file_progress=lambda: built.progress,
+            rates=rates,
         )
-        server = HTTPServer(make_app(deps, ROOT / "static"), max_body_size=MAX_REQUEST_BYTES, max_header_size=32 * 1024)
+        server = EdgeServer(make_app(deps, ROOT / "static"), limits=edge, max_body_size=MAX_REQUEST_BYTES, clock=stream_clock, tick_s=0.01)
         server.add_socket(sock)
+        built.edge = server
         stack.push_async_callback(server.close_all_connections)
         stack.push_async_callback(streams.close)
         stack.callback(server.stop)
