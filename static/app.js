@@ -73,7 +73,7 @@
 
   // --- The stream. States: disconnected, connecting, connected, reconnecting, error.
   let state = "disconnected", link = null, openedAt = 0, heardAt = 0, liveAt = 0, downAt = Date.now(), attempt = 0, misses = 0, lastId = "", timer = 0, bannerTimer = 0;
-  let polling = false, pollsWork = true, barred = false, bidden = false, queued = false, release = null;
+  let polling = false, pollsWork = true, bidden = false, queued = false, release = null;
   let asked = "", moved = false, turnedAway = 0;  // the status that said so: 401 signed out, 403 not allowed
 
   function show(next = state) {
@@ -117,9 +117,8 @@
     const isLoss = state === "connected";
     attempt = isLoss && Date.now() - liveAt > STEADY_MS ? 1 : attempt + 1;
     misses = isLoss ? 0 : misses + 1;
-    show(misses >= MAX_MISSES || barred ? "error" : "reconnecting");
+    show(misses >= MAX_MISSES ? "error" : "reconnecting");
     if (state === "error") startPolling();
-    if (barred) return;
     const late = misses - MAX_MISSES;
     const delayMs = late < 0 ? Math.min(MAX_DELAY_MS, 1000 * 2 ** (attempt - 1)) : Math.min(MAX_KNOCK_MS, MAX_DELAY_MS * 2 ** late);
     timer = setTimeout(connect, Math.max(leastMs, delayMs * (0.5 + Math.random() / 2)));
@@ -200,7 +199,7 @@
       lastId = message.id || lastId;
       if (["busy", "bye", "signed_out"].includes(message.event) || connection !== link || state === "connected") return;
       liveAt = Date.now();
-      barred = polling = false;
+      polling = false;
       show("connected");
       lead();
     });
@@ -213,8 +212,7 @@
     on("htmx:finally:request", ({ ctx }) => {
       if (link || !openedAt) return;
       const status = ctx?.response?.status;
-      barred = [401, 403].includes(status);
-      if (barred) turnAway(status); else fail();
+      if ([401, 403].includes(status)) turnAway(status); else fail();
     });
     on("busy", startPolling);
     on("signed_out", () => turnAway(401));
@@ -247,11 +245,11 @@
       if (document.hidden) return release ? undefined : (hangUp(), show(polling ? state : "disconnected"));
       if (state !== "connected") downAt = Date.now();
       bidden = false;
-      if (!barred) connect();
+      connect();
       poll();
     });
-    window.addEventListener("online", () => barred || bidden || connect());
-    retry.addEventListener("click", () => { attempt = misses = 0; barred = bidden = false; connect(); });
+    window.addEventListener("online", () => bidden || connect());
+    retry.addEventListener("click", () => { attempt = misses = 0; bidden = false; connect(); });
     ask?.addEventListener("click", () => Notification.requestPermission().then(() => { show(); lead(); }));
   }
 

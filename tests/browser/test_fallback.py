@@ -155,8 +155,8 @@ def test_five_failures_make_it_poll_and_it_comes_back_by_itself(desk: Desk, visi
     expect_state(page, "connected")
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_who_is_not_let_in_stops_knocking(status: int, desk: Desk, visit: Visit) -> None:
+@pytest.mark.parametrize(("status", "word"), [(401, "Signed out"), (403, "Not allowed")])
+def test_who_is_not_let_in_stops_knocking(status: int, word: str, desk: Desk, visit: Visit) -> None:
     page = visit.context(allows_outage=True).new_page()
     knocks = []
 
@@ -167,14 +167,13 @@ def test_who_is_not_let_in_stops_knocking(status: int, desk: Desk, visit: Visit)
     page.route("**/stream?*", refuse)
     page.clock.install()
     page.goto(desk.url)
-    expect_state(page, "polling")
+    expect(page.locator("#sse-connection-indicator")).to_have_text(word)
+    expect(page.get_by_role("link", name="Sign in")).to_be_visible()
     traffic = Traffic(page)
     for _ in range(5):
         page.clock.fast_forward(400_000)
-    wait_for(lambda: page.evaluate("1") and traffic.polls, what="it still polls")
-    assert len(knocks) == 1
-    page.locator("#retry-live").click()
-    wait_for(lambda: page.evaluate("1") and len(knocks) == 2, what="a person may try again")
+    page.evaluate("1")
+    assert (len(knocks), traffic.all) == (1, [])
     page.unroute("**/stream?*")
-    page.locator("#retry-live").click()
+    page.reload()
     expect_state(page, "connected")

@@ -46,13 +46,15 @@ def test_the_focus_stays_on_a_link_in_a_panel(desk: Desk, visit: Visit) -> None:
 
 
 def test_unfolded_details_stay_unfolded(desk: Desk, visit: Visit) -> None:
-    page = visit.open_live(f"{desk.url}/vms/{VM}")
-    facts = page.locator("#vm-run-panel-facts")
-    facts.locator("summary").click()
-    expect(facts).to_have_attribute("open", "")
-    _finish_one(desk, page)
-    expect(facts).to_have_attribute("open", "")
-    expect(facts.locator("dl")).to_be_visible()
+    page = visit.open_live(f"{desk.url}/runs/{desk.current()['run_id']}")
+    numbers = page.locator("#run-chart-table")
+    numbers.locator("summary").click()
+    expect(numbers).to_have_attribute("open", "")
+    rows = numbers.locator("tbody tr").count()
+    desk.finish(1.0)
+    expect(numbers.locator("tbody tr")).to_have_count(rows + 1)
+    expect(numbers).to_have_attribute("open", "")
+    expect(numbers.locator("table")).to_be_visible()
 
 
 def test_an_open_dialog_stays_open(desk: Desk, visit: Visit) -> None:
