@@ -135,6 +135,7 @@ def test_only_the_very_network_lifts_what_is_denied_to_everybody() -> None:
         ({"ssh_host": "10.0.0.4", "proxy_jump": "ok.example.org,me@[fe80::1]:22"}, "proxy_jump"),
         ({"ssh_host": "10.0.0.4", "vnc_url": "http://169.254.169.254/latest/meta-data"}, "vnc_url"),
         ({"ssh_host": "10.0.0.4", "vnc_url": "http://user:pa55@10.0.0.4:8006/"}, "vnc_url"),
+        ({"ssh_host": "10.0.0.4", "vnc_url": "http://10.0.0.4:6080/vnc.html?password=pa55"}, "vnc_url"),
         ({"ssh_host": "10.0.0.4", "vnc_url": "http://[::1/"}, "vnc_url"),
         ({"ssh_host": "10.0.0.4", "guest_ip": "169.254.169.254"}, "guest_ip"),
         ({"ssh_host": "10.0.0.4", "transport": Transport.LOCAL}, "transport"),

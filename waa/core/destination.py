@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from urllib.parse import urlsplit
 
 from waa.core.error import Invalid
+from waa.core.logs.mask import mask
 from waa.core.spec import Origin, Transport, VmSpec
 
 Address = IPv4Address | IPv6Address
@@ -241,8 +242,8 @@ def _host_of(url: str) -> str:
         host = parts.hostname or ""
     except ValueError as error:
         raise Invalid("vnc_url", f"is not an address: {error}") from error
-    if parts.username is not None or parts.password is not None:
-        raise Invalid("vnc_url", "must not hold a user name or password: everybody who sees the page would see it")
+    if parts.username is not None or parts.password is not None or mask(url) != url:
+        raise Invalid("vnc_url", "must not hold a user name, password or token: everybody who sees the page would see it")
     return host
 
 

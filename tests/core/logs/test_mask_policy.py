@@ -92,6 +92,7 @@ FRAMES = {
     "connection string": "DefaultEndpointsProtocol=https;AccountName=waa;AccountKey={};EndpointSuffix=core.windows.net",
     "shared access": "SharedAccessSignature={}",
     "option": "python run.py --api_key {} --model gpt-4o",
+    "option in a list": "['az', 'login', '--password', '{}']",
     "option, equals": "az login --service-principal --client-secret={}",
     "sshpass": "sshpass -p {} ssh vm",
     "docker login": "docker login -u me -p {} registry",

@@ -121,3 +121,11 @@ def test_no_name_leads_out() -> None:
             "/examples/" in place and ".." not in place
             for place in places_of_specification({"test_config_base_dir": printed}, [], domain="a", task_id="b", inner=True)
         )
+
+
+def test_words_after_a_secret_option_are_hidden() -> None:
+    command = ["az", "login", "--password", "hunter2hunter2", "--tenant", "waa"]
+    read = read_specification(json.dumps({"config": [{"type": "execute", "parameters": {"command": command}}]}).encode())
+    assert read is not None
+    assert "hunter2" not in read.text
+    assert read.steps[0].detail == "az login --password *** --tenant waa"

@@ -30,7 +30,7 @@ _AUTHORIZATION = re.compile(
     rf"(?i)(authorization{_QUOTE}?{_IS}{_QUOTE}?(?:{_SCHEME}\s{{1,3}})?)((?:[\w-]{{1,40}}\s{{1,3}})?[^\s,;&\"'\\]+)"
 )
 _COOKIE = re.compile(rf"(?i)(\b(?:set-)?cookie{_QUOTE}?\s{{0,3}}:\s{{0,3}})([^\n]+)")
-_OPTION = re.compile(rf"(?i)(--[\w-]{{0,40}}?{_NAME}[\w-]{{0,40}}\s{{1,3}})({_VALUE})")
+_OPTION = re.compile(rf"(?i)(--[\w-]{{0,40}}?{_NAME}[\w-]{{0,40}}(?:\s{{1,3}}|[\"'],\s{{0,2}}))({_VALUE})")
 _LOGIN = re.compile(rf"( (?:-u|--user)[ =]{_QUOTE}?[^\s:\"']{{1,100}}:)([^\s\"']+)")
 _SHORT_OPTION = re.compile(rf"(?i)(\b(?:sshpass|login)\b[^\n]{{0,120}}?\s-p\s{{0,3}})({_VALUE})")
 _BEARER = re.compile(r"\b((?i:bearer|basic)\s{1,3})(?=[\w.~+/-]{0,200}[A-Z0-9=])[\w.~+/=-]{8,}")

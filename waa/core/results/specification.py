@@ -107,7 +107,17 @@ def _masked(value: object) -> object:
             str(_masked(name)): HIDDEN if is_secret(name) and isinstance(inner, str) and inner else _masked(inner)
             for name, inner in value.items()
         }
-    return [_masked(inner) for inner in value] if isinstance(value, list) else value
+    if isinstance(value, list):  # of a command's words the one after such an option
+        before = (None, *value)
+        return [
+            HIDDEN if _is_secret_option(option) and isinstance(inner, str) else _masked(inner)
+            for option, inner in zip(before, value, strict=False)
+        ]
+    return value
+
+
+def _is_secret_option(word: object) -> bool:
+    return isinstance(word, str) and word.startswith("-") and is_secret(word)
 
 
 def _steps(value: object) -> Iterator[SetupStep]:
