@@ -67,7 +67,7 @@ def configuration() -> SchemathesisConfig:
     """The same requests each time, right ones and wrong ones."""
     phases = PhasesConfig(examples=ExamplesPhaseConfig(enabled=True), coverage=CoveragePhaseConfig(enabled=True))
     generation = GenerationConfig(modes=list(GenerationMode), max_examples=EXAMPLES, deterministic=True, no_shrink=True)
-    project = ProjectConfig(phases=phases, generation=generation, request_timeout=20)
+    project = ProjectConfig(phases=phases, generation=generation, request_timeout=90)
     return SchemathesisConfig(seed=7, projects=ProjectsConfig(default=project))
 
 
