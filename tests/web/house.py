@@ -372,7 +372,14 @@ async def house(
             file_progress=lambda: built.progress,
             rates=rates,
         )
-        server = EdgeServer(make_app(deps, ROOT / "static"), limits=edge, max_body_size=MAX_REQUEST_BYTES, clock=stream_clock, tick_s=0.01)
+        server = EdgeServer(
+            make_app(deps, ROOT / "static"),
+            limits=edge,
+            proxies=deps.settings.proxies,
+            max_body_size=MAX_REQUEST_BYTES,
+            clock=stream_clock,
+            tick_s=0.01,
+        )
         server.add_socket(sock)
         built.edge = server
         stack.push_async_callback(server.close_all_connections)
