@@ -10,12 +10,27 @@ import pytest
 
 from tests.e2e.lab import VM, Lab, names, tasks
 from tests.support.observer import Observer
-from tests.support.server import ROOT, wait_for
+from tests.support.server import wait_for
 from tests.support.sshd import free_port
 
 pytestmark = [pytest.mark.sshd, pytest.mark.container, pytest.mark.nginx]
 
 NAME = "localhost"
+PLAIN = """
+server {
+    listen 80;
+    server_name waa.example.org;
+
+    location / {
+        proxy_pass http://127.0.0.1:8765;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $http_host;
+        proxy_read_timeout 120s;
+    }
+}
+"""
+"""As short as it can be: no buffering is turned off, the server asks for that itself."""
 
 
 @pytest.fixture
@@ -25,7 +40,7 @@ def proxy(lab: Lab, tmp_path: Path) -> Iterator[str]:
     if program is None:
         pytest.skip("needs nginx")
     port = free_port()
-    example = (ROOT / "docs" / "nginx.conf.example").read_text()
+    example = PLAIN
     for shown, here in (
         ("listen 80;", f"listen 127.0.0.1:{port};"),
         ("waa.example.org", NAME),
