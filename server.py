@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import importlib
 import logging
 import os
 import signal
@@ -26,6 +27,8 @@ from waa.core.error import Failure, Invalid, WaaError
 from waa.core.event import Event, EventType
 from waa.core.logs.mask import MaskPolicy, compile_patterns, mask, use_policy
 from waa.core.observation import TroubleMet, VmForgotten, VmNamed
+from waa.core.oidc import Admission, conditions
+from waa.core.port import OpenIdProvider
 from waa.core.proxy import parse_proxies
 from waa.core.spec import Origin
 from waa.core.state import current_run
@@ -45,6 +48,7 @@ from waa.services.jobs import Jobs
 from waa.services.live_files import NAME as LIVE_FILES_NAME
 from waa.services.live_files import LiveFiles
 from waa.services.monitor import Monitor
+from waa.services.oidc import OpenIdLogins
 from waa.services.picture import Pictures
 from waa.services.recorder import Recorder
 from waa.services.result_reader import ResultReader
@@ -342,6 +346,7 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
         clock=clock,
         file_progress=lambda: live_files.progress if live_files is not None else None,
         rates=RateLimiter(rate=config.rate_limit, burst=max(config.rate_limit * BURST_S, MIN_BURST)) if config.rate_limit else None,
+        oidc=_oidc(config, clock, stack, services),
     )
 
 
@@ -360,6 +365,7 @@ def _web_settings(config: Config, destinations: Destinations, *, has_tls: bool) 
         proxies=parse_proxies(config.trusted_proxies),
         proxy_user_header=config.proxy_user_header,
         public_metrics=config.public_metrics,
+        public_url=config.public_url,
     )
 
 
@@ -423,6 +429,27 @@ def _destinations(config: Config) -> Destinations:
         except Invalid as error:
             raise ConfigError(f"[[vm]] {spec.name}: {error}") from error
     return destinations
+
+
+def _oidc(config: Config, clock: Clock, stack: AsyncExitStack, services: Services) -> OpenIdLogins | None:
+    """Logins at the OpenID provider. Raises ConfigError where its library is not installed."""
+    if not config.oidc_issuer:
+        return None
+    try:
+        adapter = importlib.import_module("waa.probes.oidc")
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"oidc_issuer: needs Authlib, which is not installed ({error.name}): pip install 'authlib>=1.6,<2'") from error
+    client = adapter.OidcClient(
+        issuer=config.oidc_issuer, client_id=config.oidc_client_id, secret=config.oidc_client_secret, scopes=config.oidc_scopes
+    )
+    provider: OpenIdProvider = adapter.Provider(client, destinations=services.destinations, clock=clock)
+    stack.push_async_callback(provider.close)
+    admission = Admission(
+        allow=conditions(config.oidc_allow, field="oidc_allow"),
+        admins=conditions(config.oidc_admins, field="oidc_admins"),
+        grants=parse_scopes(config.oidc_grants, field="oidc_grants"),
+    )
+    return OpenIdLogins(provider=provider, admission=admission, access=services.access)
 
 
 def _access_rules(config: Config) -> AccessRules:

@@ -7,7 +7,7 @@ import pytest
 from waa.config import SETTINGS, Config, ConfigError, Switch, load
 from waa.core.spec import LogSide, Origin, Transport
 
-FREE = ("host", "database", "live_files", "tls_cert", "tls_key", "proxy_user_header")
+FREE = ("host", "database", "live_files", "tls_cert", "tls_key", "proxy_user_header", "oidc_client_id", "oidc_client_secret", "oidc_scopes")
 """Settings that take any text."""
 
 

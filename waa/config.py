@@ -23,6 +23,7 @@ from waa.core.codec import spec_from
 from waa.core.destination import rule
 from waa.core.error import Invalid, WaaError
 from waa.core.logs.mask import compile_patterns, is_secret, mask
+from waa.core.oidc import check_issuer, conditions
 from waa.core.proxy import parse_proxies
 from waa.core.spec import Origin, VmSpec
 
@@ -97,7 +98,9 @@ class Config:
         high=100000,
     )
     max_connections: int = _setting(12000, "Connections at once, in all; streams count.", low=10, high=1000000)
-    auth: Switch = _setting(Switch.AUTO, "Login: auto (not for a server that only listens locally, with no trusted proxy), on, off.")
+    auth: Switch = _setting(
+        Switch.AUTO, "Login: auto (not for a server that only listens locally, with no trusted proxy or oidc_issuer), on, off."
+    )
     session_hours: float = _setting(12.0, "A login that nobody uses for so long ends.", unit="h", low=0.01, high=8760)
     session_days: float = _setting(30.0, "A login ends after so long at the latest.", unit="days", low=0.01, high=365)
     trusted_proxies: tuple[str, ...] = _setting(
@@ -108,6 +111,18 @@ class Config:
     )
     proxy_scopes: tuple[str, ...] = _setting(
         ("view",), "What users named by a trusted proxy may do: view, operate, ingest, metrics, admin."
+    )
+    oidc_issuer: str = _setting("", "OpenID provider where people sign in, such as https://login.example.org; empty: none.")
+    oidc_client_id: str = _setting("", "The id under which this server is registered there; its callback is /login/oidc/callback.")
+    oidc_client_secret: str = _setting("", "The secret of that registration; empty for a public client.")
+    oidc_scopes: str = _setting("openid email profile", "What is asked of the provider.")
+    oidc_allow: tuple[str, ...] = _setting(
+        (), "Who may sign in there: verified addresses, domains such as @example.org, claims such as groups=waa."
+    )
+    oidc_grants: tuple[str, ...] = _setting(("view", "operate"), "What they may do: view, operate, ingest, training, metrics, admin.")
+    oidc_admins: tuple[str, ...] = _setting((), "Who of them administers, written as oidc_allow.")
+    public_url: str = _setting(
+        "", "Where browsers reach this server, such as https://waa.example.org; empty: as they say (Host, and the proxy's scheme)."
     )
     public_metrics: bool = _setting(False, "Where there is a login: /ready and /metrics without one.")
     audit_days: float = _setting(365.0, "How long the audit log is kept.", unit="days", low=1, high=36500)
@@ -156,7 +171,9 @@ class Config:
     @property
     def needs_login(self) -> bool:
         """Whether one must log in."""
-        return self.auth is Switch.ON or (self.auth is Switch.AUTO and not (self.is_local and not self.trusted_proxies))
+        return self.auth is Switch.ON or (
+            self.auth is Switch.AUTO and not (self.is_local and not self.trusted_proxies and not self.oidc_issuer)
+        )
 
 
 SETTINGS: Mapping[str, dataclasses.Field[Any]] = {item.name: item for item in dataclasses.fields(Config) if item.name != "vms"}
@@ -189,6 +206,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
     if bool(config.tls_cert) != bool(config.tls_key):
         raise ConfigError("tls_cert, tls_key: set both (HTTPS) or none (HTTP)")
     _check_login(config)
+    _check_oidc(config)
     return dataclasses.replace(config, data=config.data.expanduser().absolute())
 
 
@@ -197,6 +215,30 @@ def _check_login(config: Config) -> None:
         raise ConfigError(
             f"auth: off is for a server that only listens locally, and host is {config.host}: anybody could do everything. "
             "Leave auth at auto (a login link is printed at the start), or set host to 127.0.0.1 and put a proxy with a login in front"
+        )
+
+
+def _check_oidc(config: Config) -> None:
+    if not config.oidc_issuer:
+        lonely = next(
+            (name for name in ("oidc_client_id", "oidc_client_secret", "oidc_allow", "oidc_admins") if getattr(config, name)), None
+        )
+        if lonely is not None:
+            raise ConfigError(f"{lonely}: is set, but oidc_issuer is not: name the provider too")
+        return
+    if not config.oidc_client_id:
+        raise ConfigError("oidc_client_id: is needed with oidc_issuer: the provider gives it when this server is registered there")
+    for name in ("oidc_client_id", "oidc_client_secret"):
+        if not re.fullmatch(r"[\x20-\x7e]*", getattr(config, name)):
+            raise ConfigError(f"{name}: holds characters other than printable ASCII")
+    if "openid" not in config.oidc_scopes.split():
+        raise ConfigError(
+            f"oidc_scopes: {config.oidc_scopes!r} does not hold openid, without which the provider does not say who somebody is"
+        )
+    if not config.oidc_allow and not config.oidc_admins:
+        raise ConfigError(
+            "oidc_allow: nobody could sign in: name addresses, domains such as @example.org, or claims such as groups=waa, "
+            "also in oidc_admins"
         )
 
 
@@ -281,6 +323,8 @@ def _checked(key: str, value: object, *, where: str) -> Any:
         for origin in made:
             if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", origin):
                 raise ConfigError(f"{where}: {origin!r} is not an origin such as https://wiki.example.org")
+    if key == "public_url" and made and not re.fullmatch(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:\d+)?", made):
+        raise ConfigError(f"{where}: {made!r} is not a scheme and host such as https://waa.example.org")
     if key == "mask_patterns":
         try:
             compile_patterns(made)
@@ -299,8 +343,12 @@ def _check_access(key: str, made: Any, where: str) -> None:
     try:
         if key == "trusted_proxies":
             parse_proxies(made)
-        if key == "proxy_scopes":
+        if key in ("proxy_scopes", "oidc_grants"):
             parse_scopes(made, field=key)
+        if key in ("oidc_allow", "oidc_admins"):
+            conditions(made, field=key)
+        if key == "oidc_issuer" and made:
+            check_issuer(made)
     except Invalid as error:
         raise ConfigError(f"{where}: {str(error).removeprefix(f'{key}: ')}") from error
 

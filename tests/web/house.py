@@ -32,6 +32,7 @@ from waa.services.access import Access, AccessRules
 from waa.services.importer import Importer
 from waa.services.jobs import Jobs
 from waa.services.monitor import Monitor
+from waa.services.oidc import OpenIdLogins
 from waa.services.picture import Pictures
 from waa.services.recorder import Recorder
 from waa.services.result_reader import ResultReader
@@ -273,6 +274,7 @@ async def house(
     sse: bool = True,
     rules: AccessRules | None = None,
     access_store: AccessStore | None = None,
+    oidc: Callable[[Access], OpenIdLogins] | None = None,
     edge: EdgeLimits | None = None,
     rates: RateLimiter | None = None,
 ) -> AsyncIterator[House]:
@@ -370,6 +372,7 @@ async def house(
             look=look,
             clock=clock,
             file_progress=lambda: built.progress,
+            oidc=oidc(access) if oidc is not None else None,
             rates=rates,
         )
         server = EdgeServer(

@@ -32,7 +32,7 @@ GROUPS: dict[tuple[str, ...], set[str | None]] = {
     (ADMIN,): {ADMIN},
 }
 """Who may, by the scopes that a decision names: written down once more, by hand."""
-PUBLIC = {"/login", "/login/([A-Za-z0-9_-]{32})", "/logout", "/live"}
+PUBLIC = {"/login", "/login/([A-Za-z0-9_-]{32})", "/login/oidc", "/login/oidc/callback", "/logout", "/live"}
 """All that a stranger may ask. A route that is added here is open to the world."""
 
 

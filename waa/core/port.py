@@ -10,6 +10,7 @@ from waa.core.error import Failure, LinkError
 from waa.core.event import Change, Event, EventType
 from waa.core.logs.excerpt import Excerpt
 from waa.core.observation import LogCursor, LogFound, LogSource, StatusSeen
+from waa.core.oidc import Attempt, Claims
 from waa.core.results.folder import FolderFound
 from waa.core.results.tree import FileListed
 from waa.core.spec import VmSpec
@@ -254,3 +255,23 @@ class AccessStore(Protocol):
 
     def close(self) -> None:
         """Give everything back. May be called twice."""
+
+
+class OpenIdProvider(Protocol):
+    """Where people log in who are known elsewhere. The coroutines raise Unavailable where it does not answer."""
+
+    issuer: str
+    host: str
+
+    @property
+    def logout_url(self) -> str:
+        """Where one signs out there, "" where that is not known (yet)."""
+
+    async def login_url(self, attempt: Attempt) -> str:
+        """Where the browser has to go."""
+
+    async def claims(self, attempt: Attempt, code: str) -> Claims:
+        """What the provider says of who logged in, checked. Raises SignInNeeded: the code or the token does not count."""
+
+    async def close(self) -> None:
+        """Give the connections back. May be called twice."""

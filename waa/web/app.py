@@ -6,7 +6,24 @@ from typing import Any
 
 from tornado.web import Application, HTTPError, StaticFileHandler
 
-from waa.web import account, api, compare, export, health, incidents, jobs, login, openapi, pages, replay, report, runs, stream, task_text
+from waa.web import (
+    account,
+    api,
+    compare,
+    export,
+    health,
+    incidents,
+    jobs,
+    login,
+    oidc,
+    openapi,
+    pages,
+    replay,
+    report,
+    runs,
+    stream,
+    task_text,
+)
 from waa.web.base import BaseHandler, NotFoundHandler
 from waa.web.decision import ADMIN, JOBS, KNOWN, METRICS, PUBLIC, READ, VIEW, Access, ingest, operate
 from waa.web.deps import Deps
@@ -80,6 +97,8 @@ ROUTES: tuple[tuple[str, type[Any], Access], ...] = (
     (r"/api/probe-vm", api.ProbeVmHandler, READ),
     (r"/login", login.LoginHandler, {"GET": PUBLIC, "POST": PUBLIC}),
     (rf"/login/{LINK}", login.LoginLinkHandler, {"GET": PUBLIC, "POST": PUBLIC}),
+    (r"/login/oidc", oidc.OidcLoginHandler, {"GET": PUBLIC}),
+    (r"/login/oidc/callback", oidc.OidcCallbackHandler, {"GET": PUBLIC}),
     (r"/logout", login.LogoutHandler, {"POST": PUBLIC}),
     (r"/access", account.AccessHandler, {"GET": KNOWN}),
     (r"/access/keys", account.KeyCreateHandler, {"GET": KNOWN, "POST": KNOWN}),

@@ -11,6 +11,7 @@ from waa.hub.hub import Hub
 from waa.services.access import Access
 from waa.services.jobs import Jobs
 from waa.services.monitor import Monitor
+from waa.services.oidc import OpenIdLogins
 from waa.services.picture import Pictures
 from waa.services.recorder import Recorder
 from waa.services.task_record import TaskRecords
@@ -34,6 +35,7 @@ class WebSettings:
     ``threshold``: from this score on a task passes, unless its run has one of its own. ``proxies`` may say for whom they ask, and
     whom they know in ``proxy_user_header`` ("": none). ``public_metrics``: figures and readiness are for everybody.
     ``cors_origins``: whose pages may read the JSON API.
+    ``public_url``: scheme and host by which browsers know this server, "": as they say themselves.
     ``destinations``: where VMs may be. ``hsts_s``: how long browsers are told to use HTTPS only, 0: not told."""
 
     embed_origins: tuple[str, ...] = ()
@@ -49,6 +51,7 @@ class WebSettings:
     destinations: Destinations = Destinations()
     hsts_s: int = 0
     cors_origins: tuple[str, ...] = ()
+    public_url: str = ""
 
     def allows_host(self, name: str) -> bool:
         """Whether a Host header (lower case, no port) names this server: an address, which no foreign page can make point
@@ -62,7 +65,7 @@ class WebSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
     """Everything below the handlers. ``logins``: how often somebody may try to log in, by address; ``rates``: how often somebody may ask
-    for anything, by identity or address, None: as often as they like."""
+    for anything, by identity or address, None: as often as they like. ``oidc``: logins at an OpenID provider, None: there are none."""
 
     settings: WebSettings
     access: Access
@@ -84,6 +87,7 @@ class Deps:
     clock: Callable[[], float]
     file_progress: Callable[[], LiveProgress | None]
     rates: RateLimiter | None = None
+    oidc: OpenIdLogins | None = None
 
 
 def _is_address(name: str) -> bool:

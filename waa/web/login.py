@@ -39,11 +39,22 @@ class SessionHandler(PageHandler):
         self.write_form(HTTPStatus.TOO_MANY_REQUESTS, error=f"Too many logins were tried from your address. Wait {int(wait_s) + 1} s.")
         return True
 
-    def write_form(self, status: HTTPStatus = HTTPStatus.OK, *, error: str = "", told: str = "", next_path: str = "/") -> None:
-        """The form for a key."""
+    def write_form(
+        self, status: HTTPStatus = HTTPStatus.OK, *, error: str = "", told: str = "", next_path: str = "/", refused: str = ""
+    ) -> None:
+        """The form for a key, and the way to the OpenID provider; ``refused``: why that failed."""
         self.set_status(status)
         self.set_header("Cache-Control", "no-store")
-        page = LoginPage(next=next_path, error=error, told=told, is_over_tls=self.is_secure or self.deps.settings.is_local)
+        provider = self.deps.oidc.provider if self.deps.oidc is not None else None
+        page = LoginPage(
+            next=next_path,
+            error=error,
+            told=told,
+            is_over_tls=self.is_secure or self.deps.settings.is_local,
+            provider=provider.host if provider is not None else "",
+            refused=refused,
+            leave_url=provider.logout_url if provider is not None and told else "",
+        )
         self.write_page("pages/login.html", page=page)
 
 

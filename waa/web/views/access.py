@@ -34,12 +34,16 @@ SCOPE_WORDS: Mapping[Scope, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginPage:
-    """The form. ``next``: where to go then; ``error``: why the last try failed; ``told``: what happened before."""
+    """The form. ``next``: where to go then; ``error``: why the last try failed; ``told``: what happened before. ``provider``: where one
+    signs in with OpenID Connect, "" nowhere; ``refused``: why that failed; ``leave_url``: where one signs out there too."""
 
     next: str
     error: str = ""
     told: str = ""
     is_over_tls: bool = True
+    provider: str = ""
+    refused: str = ""
+    leave_url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
