@@ -74,6 +74,7 @@
   // --- The stream. States: disconnected, connecting, connected, reconnecting, error.
   let state = "disconnected", link = null, openedAt = 0, heardAt = 0, liveAt = 0, downAt = Date.now(), attempt = 0, misses = 0, lastId = "", timer = 0, bannerTimer = 0;
   let polling = false, pollsWork = true, bidden = false, queued = false, release = null;
+  let restUntil = 0;  // the server says that polls are too many
   let asked = "", moved = false, turnedAway = 0;  // the status that said so: 401 signed out, 403 not allowed
 
   function show(next = state) {
@@ -151,6 +152,12 @@
     banner.hidden = false;
   }
 
+  // What a server that is asked too often, or has no room, says about when to ask again.
+  function waitOf(response) {
+    const seconds = [429, 503].includes(response?.status) ? Number(response.headers?.get("Retry-After")) : 0;
+    return seconds > 0 ? Math.min(MAX_KNOCK_MS, seconds * 1000) : 0;
+  }
+
   function startPolling() {
     release?.();
     if (polling || turnedAway) return;
@@ -161,7 +168,7 @@
   }
 
   function poll() {
-    if (!polling || document.hidden) return;
+    if (!polling || document.hidden || Date.now() < restUntil) return;
     const periods = new Set([...document.querySelectorAll("[data-poll]")].map((panel) => Number(panel.dataset.poll)));
     for (const period of periods) {
       if (Date.now() < (dueAt.get(period) || 0)) continue;
@@ -212,7 +219,10 @@
     on("htmx:finally:request", ({ ctx }) => {
       if (link || !openedAt) return;
       const status = ctx?.response?.status;
-      if ([401, 403].includes(status)) turnAway(status); else fail();
+      if ([401, 403].includes(status)) return turnAway(status);
+      const waitMs = waitOf(ctx?.response);
+      if (waitMs) startPolling();
+      fail(waitMs);
     });
     on("busy", startPolling);
     on("signed_out", () => turnAway(401));
@@ -278,6 +288,8 @@
       if (!target.dataset.poll) return;
       const status = detail.ctx?.response?.status || 599;
       if ([401, 403].includes(status)) turnAway(status);
+      restUntil = Math.max(restUntil, Date.now() + waitOf(detail.ctx?.response));
+      if (status === 429) return;  // it works, later
       pollsWork = status < 400;
       if (pollsWork) fresh.set(target.id, now());
       show();

@@ -64,6 +64,7 @@ class BaseHandler(RequestHandler):
     def set_default_headers(self) -> None:
         """A strict policy everywhere: no inline script, no foreign origin, no frame. For every answer, errors too."""
         self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
         self.set_header("Referrer-Policy", "same-origin")
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Content-Security-Policy", content_security_policy())
@@ -74,6 +75,8 @@ class BaseHandler(RequestHandler):
     def prepare(self) -> None:
         """Refuse what comes under a foreign name (DNS rebinding), from a foreign page (cross-site requests), or from somebody who
         may not do it."""
+        if self.is_secure or self.deps.settings.is_local:  # browsers heed it nowhere else, and say so aloud
+            self.set_header("Cross-Origin-Opener-Policy", "same-origin")
         self._open_to_embedders()
         self._open_to_readers()
         self._need_own_name()
@@ -241,6 +244,8 @@ class BaseHandler(RequestHandler):
     def _open_to_embedders(self) -> None:
         """Let pages of the allowed origins read the answer, and put it into a frame."""
         origins = self.deps.settings.embed_origins
+        if origins:  # their pages load our script and style
+            self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         if not self.public_to_embedders or not origins:
             return
         self.set_header("Content-Security-Policy", content_security_policy(origins))
