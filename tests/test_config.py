@@ -117,6 +117,38 @@ def test_a_file_that_holds_a_password_is_for_its_owner_only(mode: int, is_fine: 
     assert load([], environment).database == "postgresql://waa@db/waa"
 
 
+OIDC = "oidc_issuer = 'https://login.example.org'\noidc_client_id = 'waa'\noidc_allow = ['@example.org']\n"
+
+
+def test_an_openid_provider_means_that_one_must_log_in(tmp_path: Path) -> None:
+    config = load([], written(tmp_path, OIDC))
+    assert (config.is_local, config.needs_login, config.oidc_grants) == (True, True, ("view", "operate"))
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret\n", encoding="utf-8")
+    assert load([], {**written(tmp_path, OIDC), "WAA_OIDC_CLIENT_SECRET_FILE": str(secret)}).oidc_client_secret == "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("oidc_client_id = 'waa'\n", "oidc_client_id: is set, but oidc_issuer is not"),
+        (OIDC.replace("'waa'", "''"), "oidc_client_id: is needed with oidc_issuer"),
+        (OIDC.replace("'@example.org'", ""), "oidc_allow: nobody could sign in"),
+        (OIDC.replace("@example.org", "example.org"), "oidc_allow: 'example.org' is not an e-mail address, a domain such as @example.org"),
+        (OIDC.replace("https", "http"), "oidc_issuer: 'http://login.example.org' is not an address such as https://"),
+        (OIDC.replace("login.", "u@login."), "is not an address such as https://"),
+        (OIDC + "oidc_scopes = 'email'\n", "oidc_scopes: 'email' does not hold openid"),
+        (OIDC + "oidc_grants = ['all']\n", "oidc_grants: 'all' is not one of: view, operate"),
+        (OIDC + "oidc_admins = ['=x']\n", "oidc_admins: '=x' is not an e-mail address"),
+        (OIDC + "public_url = 'https://waa.example.org/x'\n", "public_url: 'https://waa.example.org/x' is not a scheme and host"),
+    ],
+)
+def test_an_openid_provider_that_could_let_in_nobody_or_anybody_stops_the_start(text: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([], written(tmp_path, text))
+    assert expected in str(caught.value)
+
+
 def test_a_missing_file_is_an_error_only_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     load([], {})

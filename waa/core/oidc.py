@@ -88,7 +88,8 @@ def conditions(texts: Iterable[str], *, field: str) -> tuple[Condition, ...]:
 def verified_email(claims: Claims) -> str:
     """The address in lower case, "" where there is none that the provider vouches for. Some write the truth as text."""
     email = claims.get("email")
-    is_verified = claims.get("email_verified") in (True, "true")
+    verified = claims.get("email_verified")
+    is_verified = verified is True or verified == "true"
     return email.lower() if is_verified and isinstance(email, str) and _EMAIL.fullmatch(email) else ""
 
 
