@@ -179,7 +179,9 @@ def test_no_value_of_any_field_makes_us_fail(data: st.DataObject, open_house: tu
         st.sampled_from(["vm", "run", "run_id", "panels", "interval", "lastEventId", "job_id", "x"]), st.text(max_size=30), max_size=4
     ),
 )
-def test_no_query_makes_us_fail(route: tuple[str, type[Any], Any], method: str, query: dict[str, str], open_house: tuple[IOLoop, House]) -> None:
+def test_no_query_makes_us_fail(
+    route: tuple[str, type[Any], Any], method: str, query: dict[str, str], open_house: tuple[IOLoop, House]
+) -> None:
     io_loop, built = open_house
     path = sample(route[0]) + "?" + urlencode(query, errors="replace")
     request = f"{method} {path} HTTP/1.0\r\nHost: {built.netloc}\r\n\r\n".encode()
