@@ -378,8 +378,9 @@ async def test_the_provider_may_not_be_where_the_operator_denies_it(provider: Pr
 
 async def test_logins_are_limited_by_address(provider: Provider) -> None:
     async with guarded(provider.url) as built:
-        codes = [(await Browser(built).ask("/login/oidc")).code for _ in range(11)]
-        assert codes == [302] * 10 + [429]
+        codes = [(await Browser(built).ask("/login/oidc/callback?code=x")).code for _ in range(11)]
+        assert codes == [401] * 10 + [429]
+        assert len(await logged(built)) == 10
 
 
 async def test_without_a_provider_there_is_nothing() -> None:

@@ -50,7 +50,7 @@ class OidcLoginHandler(OidcHandler):
     async def get(self) -> None:
         next_path = own_path(self.one_argument("next"))
         logins = self.logins
-        if self.request.method == "HEAD" or self.is_too_often():
+        if self.request.method == "HEAD":
             return
         origin = self.deps.settings.public_url or f"{self.request.protocol}://{self.request.host}"
         try:
