@@ -438,7 +438,7 @@ def _oidc(config: Config, clock: Clock, stack: AsyncExitStack, services: Service
     try:
         adapter = importlib.import_module("waa.probes.oidc")
     except ModuleNotFoundError as error:
-        raise ConfigError(f"oidc_issuer: needs Authlib, which is not installed ({error.name}): pip install 'authlib>=1.6,<2'") from error
+        raise ConfigError(f"oidc_issuer: needs Authlib, which is not installed ({error.name}): pip install 'authlib>=1.9,<2'") from error
     client = adapter.OidcClient(
         issuer=config.oidc_issuer, client_id=config.oidc_client_id, secret=config.oidc_client_secret, scopes=config.oidc_scopes
     )
