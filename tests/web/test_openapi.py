@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import itertools
 import json
 import logging
 import re
@@ -15,18 +16,17 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
-from schemathesis import Case, GenerationMode
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import (
-    CoveragePhaseConfig,
-    ExamplesPhaseConfig,
     GenerationConfig,
-    PhasesConfig,
     ProjectConfig,
     ProjectsConfig,
     SchemathesisConfig,
 )
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     negative_data_rejection,
@@ -63,11 +63,12 @@ CONFORMANCE = [
 ]
 
 
+GENERATION = GenerationConfig(modes=list(GenerationMode), max_examples=EXAMPLES, deterministic=True, no_shrink=True)
+
+
 def configuration() -> SchemathesisConfig:
     """The same requests each time, right ones and wrong ones."""
-    phases = PhasesConfig(examples=ExamplesPhaseConfig(enabled=True), coverage=CoveragePhaseConfig(enabled=True))
-    generation = GenerationConfig(modes=list(GenerationMode), max_examples=EXAMPLES, deterministic=True, no_shrink=True)
-    project = ProjectConfig(phases=phases, generation=generation, request_timeout=90)
+    project = ProjectConfig(generation=GENERATION, request_timeout=90)
     return SchemathesisConfig(seed=7, projects=ProjectsConfig(default=project))
 
 
@@ -233,23 +234,52 @@ def archive(_context: Any, value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # the server in our process does, while examples are made
-@described.parametrize()
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
-def test_x1_every_answer_is_documented(case: Case[Any], server: Open) -> None:
+ALL = [result.ok() for result in described.get_all_operations() if isinstance(result, Ok)]
+by_operation = pytest.mark.parametrize("operation", ALL, ids=[operation.label for operation in ALL])
+calm = pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # our server does, in this process, while examples are made
+steady = settings(deadline=None, derandomize=True, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+
+
+def judge(case: Case[Any], server: Open) -> None:
+    """Ask, and hold the answer against the document."""
     lead(case, server.known)
     # A query is read without what cannot be printed: a value may be right once that is gone.
     is_plain = all(str(value).isprintable() for value in (case.query or {}).values())
     case.call_and_validate(base_url=server.url, checks=[*CONFORMANCE, *([negative_data_rejection] if is_plain else [])])
 
 
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
-@described.parametrize()
-@settings(deadline=None, max_examples=5, suppress_health_check=list(HealthCheck))
-def test_x1_a_key_without_scopes_gets_nothing_but_documented_refusals(case: Case[Any], guarded: Open) -> None:
-    lead(case, guarded.known)
-    answer = case.call(base_url=guarded.url, headers={"X-API-Key": guarded.keys["training"]})
-    case.validate_response(answer, checks=CONFORMANCE)
-    decision = case.operation.definition.raw["security"]
-    if decision and case.method in ("GET", "POST", "DELETE") and case.operation.path != "/api/openapi.json":
-        assert answer.status_code in (400, 401, 403, 404, 405), answer.text
+def limits_of(operation: APIOperation[Any, Any, Any, Any]) -> Iterator[Case[Any]]:
+    """Each bound of each schema, on either side of it."""
+    return described.iter_coverage_cases(operation, generation_modes=list(GenerationMode), generation_config=GENERATION)
+
+
+def test_each_operation_can_be_tried() -> None:
+    assert len(ALL) == sum(map(len, DOCUMENT["paths"].values()))
+
+
+@by_operation
+def test_x1_every_answer_is_documented_at_each_limit(operation: APIOperation[Any, Any, Any, Any], server: Open) -> None:
+    count = 0
+    for case in limits_of(operation):
+        judge(case, server)
+        count += 1
+    assert count
+
+
+@calm
+@by_operation
+@steady
+@given(data=st.data())
+def test_x1_every_answer_is_documented(data: st.DataObject, operation: APIOperation[Any, Any, Any, Any], server: Open) -> None:
+    mode = data.draw(st.sampled_from(list(GenerationMode)))
+    judge(data.draw(operation.as_strategy(mode)), server)
+
+
+@by_operation
+def test_x1_a_key_without_scopes_gets_nothing_but_documented_refusals(operation: APIOperation[Any, Any, Any, Any], guarded: Open) -> None:
+    for case in itertools.islice(limits_of(operation), EXAMPLES):
+        lead(case, guarded.known)
+        answer = case.call(base_url=guarded.url, headers={"X-API-Key": guarded.keys["training"]})
+        case.validate_response(answer, checks=CONFORMANCE)
+        if operation.definition.raw["security"] and operation.path != "/api/openapi.json" and case.method in ("GET", "POST", "DELETE"):
+            assert answer.status_code in (400, 401, 403, 404, 405), answer.text

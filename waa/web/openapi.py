@@ -331,7 +331,7 @@ PANELS = Parameter(name="panels", text="Names of panels, with commas", required=
 SUBJECTS = tuple(Parameter(name=name, text="What panels are about", schema={"type": "string", "maxLength": 1024}) for name in QUERY)
 LAST_EVENT = (
     Parameter(name="Last-Event-ID", text="Resume after this id", place="header", schema=TEXT),
-    Parameter(name="lastEventId", text="The same, for clients that cannot set headers"),
+    Parameter(name="lastEventId", text="The same, for clients that cannot set headers", schema=TEXT),
 )
 TASK_FILTER = (
     Parameter(name="status", text="Which tasks", schema=_listed(TASK_STATUSES)),
