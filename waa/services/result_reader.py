@@ -68,10 +68,10 @@ class ResultReader:
     async def task_log(
         self, run_id: RunId, domain: str, task_id: str, *, from_at: float, until_at: float, max_bytes: int
     ) -> Excerpt | None:
-        """The log's lines of a span of time; of an imported run only where the task's folder holds its own log (OSWorld). Raises NotFound
-        for an unknown run, LinkError."""
+        """The log's lines of a span of time, from the VM that the run was watched on; of an imported run only where the task's folder holds
+        its own log (OSWorld). Raises NotFound for an unknown run, LinkError."""
         run = self._need(run_id)
-        if not run.files:
+        if run.vm:
             return await self._monitor.task_log(run_id, domain, task_id, from_at=from_at, until_at=until_at, max_bytes=max_bytes)
         found = await self._own_file(run, domain, task_id, OWN_LOG, MAX_OWN_LOG_BYTES)
         if found.data is None:
@@ -79,10 +79,10 @@ class ResultReader:
         return await asyncio.to_thread(excerpt_of, found.data, from_at=from_at, until_at=until_at, max_bytes=max_bytes)
 
     async def task_specification(self, run_id: RunId, domain: str, task_id: str, *, max_bytes: int) -> FileRead:
-        """The file that specifies a task; of an imported run where it lies in the task's folder (openadapt). Raises NotFound for an
-        unknown run, LinkError."""
+        """The file that specifies a task, from the VM that the run was watched on; of an imported run where it lies in the task's folder
+        (openadapt). Raises NotFound for an unknown run, LinkError."""
         run = self._need(run_id)
-        if not run.files:
+        if run.vm:
             return await self._monitor.task_specification(run_id, domain, task_id, max_bytes=max_bytes)
         return await self._own_file(run, domain, task_id, OWN_SPECIFICATION, max_bytes)
 
