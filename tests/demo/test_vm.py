@@ -134,7 +134,7 @@ def test_stop_leaves_no_process_thread_or_descriptor(tmp_path: Path) -> None:
             vm.stop()
             vm.stop()
             assert processes_about(str(tmp_path)) == []
-            assert [thread.name for thread in threading.enumerate() if thread.name.startswith("demo")] == []
+            wait_for(lambda: not any(thread.name.startswith("demo") for thread in threading.enumerate()), what="the end of its threads")
         wait_for(lambda: threading.enumerate() == threads, what="the client's thread")
     assert len(os.listdir("/proc/self/fd")) <= descriptors + 1  # whatever the library opened once
 
