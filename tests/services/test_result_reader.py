@@ -28,7 +28,7 @@ class PlayedVms(PlayedFolders, PlayedTexts):
 
 def a_reader(files: Path | None) -> tuple[ResultReader, RunId, PlayedVms]:
     state = State()
-    run = replace(a_run(), files=str(files) if files is not None else "")
+    run = replace(a_run(), files=str(files), vm="") if files is not None else a_run()
     state.put(run)
     vms = PlayedVms()
     reader: TaskReader = vms
