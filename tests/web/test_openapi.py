@@ -51,7 +51,7 @@ from waa.web.pages import PageHandler
 from waa.web.stream_service import StreamLimits
 
 RESULTS = ROOT / "tests" / "corpus" / "results"
-EXAMPLES = 25
+EXAMPLES = 10
 """Random ones per operation and way of making them, besides those that walk the limits of each schema."""
 CONFORMANCE = [
     not_a_server_error,
