@@ -56,9 +56,11 @@ from waa.services.screens import ScreenCheck
 from waa.services.supervise import Supervisor
 from waa.services.task_record import TaskRecords
 from waa.services.task_text import TaskTexts
+from waa.services.training import Trainings
 from waa.services.watchman import Watchman
 from waa.store.access import SqlAccessStore
 from waa.store.pictures import PictureFolder
+from waa.store.prediction import SqlPredictions
 from waa.store.sql import SqlStore
 from waa.store.thumbnail import shrink
 from waa.tls import Tls
@@ -73,7 +75,9 @@ from waa.web.render import Renderer
 from waa.web.replays import Replays
 from waa.web.stream_service import StreamLimits, StreamService
 from waa.web.terminal import LogLine, LogTails
-from waa.web.view import Look
+from waa.web.training_feed import TrainingFeed
+from waa.web.training_query import TrainingQueries
+from waa.web.view import Look, TrainingLook
 
 log = logging.getLogger("waa")
 ROOT = Path(__file__).resolve().parent
@@ -182,6 +186,7 @@ class Services:
     jobs: Jobs
     live_files: LiveFiles | None
     dwell_times: DwellTimes
+    trainings: Trainings
 
 
 @asynccontextmanager
@@ -262,6 +267,10 @@ async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) ->
     supervisor.start("prune", functools.partial(_prune, config, recorder, importer, access, clock))
     supervisor.start("access", access.run)
 
+    trainings = Trainings(recorder=recorder, reader=SqlPredictions(config.database_url), access=access, clock=clock)
+    stack.push_async_callback(trainings.close)
+    supervisor.start("trainings", trainings.run)
+
     limits = _limits(config)
     dwell_times = DwellTimes(recorder)
     watchman = Watchman(recorder=recorder, limits=limits, clock=clock, usual_s=dwell_times.usual_s)
@@ -281,6 +290,7 @@ async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) ->
         jobs=jobs,
         live_files=live_files,
         dwell_times=dwell_times,
+        trainings=trainings,
     )
 
 
@@ -289,6 +299,11 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
     state, tails = recorder.state, services.tails
     limits = _limits(config)
     log_lines = LogLines(recorder, tails)
+    queries = TrainingQueries(trainings=services.trainings, state=state, clock=clock)
+    stack.push_async_callback(queries.close)
+    training_look = TrainingLook(
+        of=services.trainings.of_subject, predictions=queries.predictions.peek, comparison=queries.comparisons.peek
+    )
 
     def look() -> Look:
         return Look(
@@ -303,6 +318,7 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
             version=__version__,
             log_lines=log_lines,
             record_of=services.records.peek,
+            trainings=training_look,
         )
 
     streams = StreamService(
@@ -319,8 +335,17 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
     stack.callback(feed.close)
     job_feed = JobFeed(state=state, hub=recorder.hub, streams=streams)
     stack.callback(job_feed.close)
+    training_feed = TrainingFeed(state=state, hub=recorder.hub, streams=streams, trainings=services.trainings, clock=clock)
+    stack.callback(training_feed.close)
     panels = PanelStreams(
-        renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock, records=services.records
+        renderer=renderer,
+        look=look,
+        hub=recorder.hub,
+        streams=streams,
+        tails=tails,
+        clock=clock,
+        records=services.records,
+        queries=queries,
     )
     stack.callback(panels.close)
     replays = Replays(renderer=renderer, streams=streams, look=look)
@@ -341,6 +366,8 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
         feed=feed,
         jobs=services.jobs,
         job_feed=job_feed,
+        trainings=services.trainings,
+        training_feed=training_feed,
         renderer=renderer,
         look=look,
         clock=clock,

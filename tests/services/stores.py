@@ -4,11 +4,10 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from waa.core.entity import RunId
 from waa.core.error import Unavailable
 from waa.core.event import Change, Event, EventType
 from waa.core.observation import LogCursor
-from waa.core.port import Snapshot, Store
+from waa.core.port import Pruned, Snapshot, Store
 
 
 @dataclass
@@ -52,7 +51,7 @@ class WatchedStore:
     def events_of(self, topics: Collection[str], *, after: int = 0, limit: int = 1000) -> list[Event]:
         return self.inner.events_of(topics, after=after, limit=limit)
 
-    def prune(self, *, max_events: int, runs_before: float) -> tuple[int, list[RunId]]:
+    def prune(self, *, max_events: int, runs_before: float) -> Pruned:
         if self.refuses_prune:
             raise Unavailable("The disk is full.")
         return self.inner.prune(max_events=max_events, runs_before=runs_before)

@@ -13,7 +13,7 @@ from waa.core.event import Change, EventType
 from waa.core.incident import Concern, Incident, Severity
 from waa.core.job import ImportKind, ImportRequest, Job, JobStatus
 from waa.core.observation import Reading, Runner
-from waa.core.port import Store
+from waa.core.port import Pruned, Store
 from waa.core.spec import Origin
 from waa.core.state import MAX_TROUBLES
 from waa.core.status import Phase, Reason, RunStatus, TaskStatus
@@ -182,7 +182,7 @@ def test_a_vm_removed_and_named_again_begins_anew(reopen: Reopen) -> None:
 def test_ids_are_never_given_twice(reopen: Reopen) -> None:
     store = reopen()
     store.append([change(a_task(step=step), EventType.TASK_STEPPED) for step in range(5)])
-    first, _ = store.prune(max_events=0, runs_before=0)
+    first = store.prune(max_events=0, runs_before=0).first_event_id
     assert (first, store.load().last_event_id) == (5, 5)
     store.append([change(a_vm(), EventType.VM_REMOVED)])
     assert reopen().append([change(a_vm(), EventType.VM_ADDED)])[0].id == 7
@@ -191,8 +191,8 @@ def test_ids_are_never_given_twice(reopen: Reopen) -> None:
 def test_prune_keeps_the_newest_events(reopen: Reopen) -> None:
     store = reopen()
     events = store.append([change(a_task(step=step), EventType.TASK_STEPPED) for step in range(10)])
-    assert store.prune(max_events=20, runs_before=0) == (1, [])
-    assert store.prune(max_events=3, runs_before=0) == (8, [])
+    assert store.prune(max_events=20, runs_before=0) == Pruned(1, [], [])
+    assert store.prune(max_events=3, runs_before=0) == Pruned(8, [], [])
     assert store.events_since(0) == events[-3:]
     assert store.load().first_event_id == 8
 
@@ -205,7 +205,7 @@ def test_prune_drops_runs_that_ended_before_with_their_tasks(reopen: Reopen) -> 
     task = a_task(run_id=RunId("kept"))
     store.append([change(run, EventType.RUN_STARTED) for run in (old, kept, running)])
     store.append([change(a_task(run_id=RunId("old")), EventType.TASK_STARTED), change(task, EventType.TASK_STARTED)])
-    assert store.prune(max_events=100, runs_before=T0) == (1, [RunId("old")])
+    assert store.prune(max_events=100, runs_before=T0) == Pruned(1, [RunId("old")], [])
     assert list(reopen().load().entities) == [kept, running, task]
 
 
@@ -228,8 +228,8 @@ def test_an_imported_run_is_as_old_as_its_import(reopen: Reopen) -> None:
     imported = Imported(kind=ImportKind.FOLDER, source="/results", at=T0)
     run = a_run("kept", status=RunStatus.FINISHED, ended_at=T0 - 900, imported=imported)
     store.append([change(run, EventType.RUN_IMPORTED)])
-    assert store.prune(max_events=100, runs_before=T0) == (1, [])
-    assert store.prune(max_events=100, runs_before=T0 + 1) == (1, [RunId("kept")])
+    assert store.prune(max_events=100, runs_before=T0) == Pruned(1, [], [])
+    assert store.prune(max_events=100, runs_before=T0 + 1) == Pruned(1, [RunId("kept")], [])
 
 
 def test_of_troubles_the_newest_are_loaded(reopen: Reopen) -> None:

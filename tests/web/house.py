@@ -22,7 +22,7 @@ from waa.core.logs import fact as f
 from waa.core.logs.files import LiveProgress
 from waa.core.observation import AnyObservation, LinkOpened, LogSource, VmNamed
 from waa.core.outside import Outside
-from waa.core.port import AccessStore, Link, LinkOpener, Store
+from waa.core.port import AccessStore, Link, LinkOpener, PredictionReader, Store
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import Reason
 from waa.core.transition import Rules
@@ -39,8 +39,9 @@ from waa.services.result_reader import ResultReader
 from waa.services.supervise import Supervisor
 from waa.services.task_record import FolderReader, TaskRecords
 from waa.services.task_text import TaskTexts, TextReader
+from waa.services.training import Trainings
 from waa.services.watchman import Watchman
-from waa.store.memory import MemoryStore
+from waa.store.memory import MemoryPredictions, MemoryStore
 from waa.store.memory_access import MemoryAccessStore
 from waa.store.thumbnail import shrink
 from waa.web.app import MAX_REQUEST_BYTES, make_app
@@ -54,7 +55,9 @@ from waa.web.render import Renderer
 from waa.web.replays import Replays
 from waa.web.stream_service import StreamLimits, StreamService
 from waa.web.terminal import LogLine, LogTails
-from waa.web.view import Look
+from waa.web.training_feed import TrainingFeed
+from waa.web.training_query import TrainingQueries
+from waa.web.view import Look, TrainingLook
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 10.0
@@ -169,6 +172,7 @@ class House:
 
     port: int
     access: Access
+    trainings: Trainings
     recorder: Recorder
     monitor: Monitor
     streams: StreamService
@@ -274,6 +278,7 @@ async def house(
     sse: bool = True,
     rules: AccessRules | None = None,
     access_store: AccessStore | None = None,
+    predictions: PredictionReader | None = None,
     oidc: Callable[[Access], OpenIdLogins] | None = None,
     edge: EdgeLimits | None = None,
     rates: RateLimiter | None = None,
@@ -282,7 +287,8 @@ async def house(
     clock, stream_clock = Clock(), Clock()
     clock.now = T0 + 7200
     async with AsyncExitStack() as stack:
-        recorder = Recorder(store=store or MemoryStore(), rules=Rules(threshold=threshold), clock=clock, capacity=capacity)
+        kept = store or MemoryStore()
+        recorder = Recorder(store=kept, rules=Rules(threshold=threshold), clock=clock, capacity=capacity)
         stack.push_async_callback(recorder.close)
         state = await recorder.open()
         supervisor = Supervisor()
@@ -307,12 +313,26 @@ async def house(
         stack.push_async_callback(records.close)
         task_texts = TaskTexts(reader=texts or local, clock=clock)
         stack.push_async_callback(task_texts.close)
+        told = predictions or MemoryPredictions(kept if isinstance(kept, MemoryStore) else MemoryStore())
+        trainings = Trainings(recorder=recorder, reader=told, access=access, clock=clock)
+        stack.push_async_callback(trainings.close)
+        supervisor.start("trainings", trainings.run)
+        queries = TrainingQueries(trainings=trainings, state=state, clock=clock)
+        stack.push_async_callback(queries.close)
+        training_look = TrainingLook(of=trainings.of_subject, predictions=queries.predictions.peek, comparison=queries.comparisons.peek)
         streams = StreamService(limits, clock=stream_clock, tick_s=0.01, chance=lambda: 0.5)
         access.listen(streams.end_of)
 
         def look() -> Look:
             return Look(
-                state=state, now=clock(), seen_at=monitor.seen_at, sse=sse, version="0", log_lines=_Lines(tails), record_of=records.peek
+                state=state,
+                now=clock(),
+                seen_at=monitor.seen_at,
+                sse=sse,
+                version="0",
+                log_lines=_Lines(tails),
+                record_of=records.peek,
+                trainings=training_look,
             )
 
         renderer = Renderer(ROOT / "templates", ROOT / "static")
@@ -333,7 +353,18 @@ async def house(
         jobs = Jobs(recorder=recorder, work=importer.work, clock=clock, tell_every_s=0.01)
         stack.push_async_callback(jobs.close)
         jobs.start()
-        panels = PanelStreams(renderer=renderer, look=look, hub=recorder.hub, streams=streams, tails=tails, clock=clock, records=records)
+        training_feed = TrainingFeed(state=state, hub=recorder.hub, streams=streams, trainings=trainings, clock=clock)
+        stack.callback(training_feed.close)
+        panels = PanelStreams(
+            renderer=renderer,
+            look=look,
+            hub=recorder.hub,
+            streams=streams,
+            tails=tails,
+            clock=clock,
+            records=records,
+            queries=queries,
+        )
         stack.callback(panels.close)
         replays = Replays(renderer=renderer, streams=streams, look=look, clock=stream_clock)
         stack.callback(replays.close)
@@ -341,6 +372,7 @@ async def house(
         built = House(
             port=port,
             access=access,
+            trainings=trainings,
             recorder=recorder,
             monitor=monitor,
             streams=streams,
@@ -368,6 +400,8 @@ async def house(
             feed=feed,
             jobs=jobs,
             job_feed=job_feed,
+            trainings=trainings,
+            training_feed=training_feed,
             renderer=renderer,
             look=look,
             clock=clock,

@@ -45,7 +45,8 @@ class IdentityKind(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Who asks. ``subject`` owns things: ``local``, ``key:<id>``, ``user:<name>``, ``link:<id>``; ``name`` is for people.
-    ``scopes`` are as granted, see ``allows``. ``key_id`` is also set for the session of somebody who logged in by a key."""
+    ``scopes`` are as granted, see ``allows``. ``key_id`` is also set for the session of somebody who logged in by a key.
+    ``job_id``: what may be done is done to this training only, "": to any."""
 
     kind: IdentityKind
     subject: str
@@ -53,6 +54,7 @@ class Identity:
     scopes: frozenset[Scope]
     key_id: str = ""
     session_id: str = ""
+    job_id: str = ""
 
     @property
     def handle(self) -> str:
@@ -69,7 +71,7 @@ LOCAL = Identity(kind=IdentityKind.LOCAL, subject="local", name="this machine", 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
     """A key without its secret. ``owner`` is the subject that made it; ``digest`` is of its whole text. ``last_used_at``
-    lags by up to a minute."""
+    lags by up to a minute. ``job_id``: good for this training only, "": for any."""
 
     key_id: str
     name: str
@@ -80,6 +82,7 @@ class ApiKey:
     expires_at: float | None = None
     last_used_at: float | None = None
     revoked_at: float | None = None
+    job_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,19 @@ from waa.core.event import EventType
 from waa.core.incident import Incident
 from waa.core.job import Job
 from waa.core.spec import LogSide, Origin, Transport, VmSpec
+from waa.core.training import Epoch, PredictionBatch, Training
 
-_KINDS: Mapping[str, type[Entity]] = {"vm": Vm, "run": Run, "task": Task, "trouble": Trouble, "job": Job, "incident": Incident}
+_KINDS: Mapping[str, type[Entity]] = {
+    "vm": Vm,
+    "run": Run,
+    "task": Task,
+    "trouble": Trouble,
+    "job": Job,
+    "incident": Incident,
+    "training": Training,
+    "epoch": Epoch,
+    "predictions": PredictionBatch,
+}
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in _KINDS.items()}
 

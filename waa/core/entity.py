@@ -10,6 +10,7 @@ from waa.core.logs.fact import Activity, Dialect, TaskRef
 from waa.core.observation import Container, GuestProbe, LogSource, Machine, Reading, Runner, SetupPage
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import BootStage, Phase, RunStatus, TaskStatus
+from waa.core.training import Epoch, PredictionBatch, Training
 
 RunId = NewType("RunId", str)
 
@@ -184,4 +185,4 @@ class Trouble:
     failure: Failure
 
 
-Entity = Vm | Run | Task | Trouble | Job | Incident
+Entity = Vm | Run | Task | Trouble | Job | Incident | Training | Epoch | PredictionBatch

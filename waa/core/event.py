@@ -6,6 +6,7 @@ from enum import StrEnum
 from waa.core.entity import Entity, Run, Task, Trouble, Vm
 from waa.core.incident import Incident
 from waa.core.job import Job
+from waa.core.training import Epoch, PredictionBatch, Training
 
 
 class EventType(StrEnum):
@@ -35,6 +36,15 @@ class EventType(StrEnum):
     INCIDENT_OPENED = "incident.opened"
     INCIDENT_CHANGED = "incident.changed"
     INCIDENT_RESOLVED = "incident.resolved"
+    TRAINING_CREATED = "training.created"
+    TRAINING_CHANGED = "training.changed"
+    TRAINING_ENDED = "training.ended"
+    TRAINING_REMOVED = "training.removed"
+    PREDICTIONS_ADDED = "predictions.added"
+
+
+PASSING = frozenset({EventType.PREDICTIONS_ADDED})
+"""Come by the thousand and are told from the records that they refer to: neither kept in memory nor for long in the store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +58,8 @@ class Change:
 
     @property
     def topic(self) -> str:
-        """The resource it is about: ``vms/<name>``, ``runs/<id>``, ``runs/<id>/tasks/<key>``, ``jobs/<id>``."""
+        """The resource it is about: ``vms/<name>``, ``runs/<id>``, ``runs/<id>/tasks/<key>``, ``jobs/<id>``,
+        ``trainings/<id>``."""
         return topic_of(self.entity)
 
 
@@ -59,18 +70,34 @@ class Event(Change):
     id: int
 
 
+def vm_of(entity: Entity) -> str:
+    """The name of the VM that an entity is about, "" for none."""
+    match entity:
+        case Vm():
+            return entity.name
+        case Training() | Epoch() | PredictionBatch():
+            return ""
+        case _:
+            return entity.vm
+
+
 def topic_of(entity: Entity) -> str:
     """The resource path of an entity."""
     match entity:
         case Vm():
-            return f"vms/{entity.name}"
+            path = f"vms/{entity.name}"
         case Run():
-            return f"runs/{entity.run_id}"
+            path = f"runs/{entity.run_id}"
         case Task():
-            return f"runs/{entity.run_id}/tasks/{entity.key}"
+            path = f"runs/{entity.run_id}/tasks/{entity.key}"
         case Trouble():
-            return f"vms/{entity.vm}/trouble"
+            path = f"vms/{entity.vm}/trouble"
         case Job():
-            return f"jobs/{entity.job_id}"
+            path = f"jobs/{entity.job_id}"
         case Incident():
-            return f"incidents/{entity.incident_id}"
+            path = f"incidents/{entity.incident_id}"
+        case Training() | PredictionBatch():
+            path = f"trainings/{entity.job_id}"
+        case Epoch():
+            path = f"trainings/{entity.job_id}/epochs/{entity.epoch}"
+    return path

@@ -1,4 +1,4 @@
-"""Which changes come from what no probe saw: imported runs, another threshold, the progress of a job."""
+"""Which changes come from what no probe saw: imported runs, another threshold, the progress of a job, what trainings push."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,6 +9,7 @@ from waa.core.job import Job
 from waa.core.observation import Observation
 from waa.core.state import State
 from waa.core.status import TaskStatus
+from waa.core.training import Prediction, PredictionBatch, Training, extend
 from waa.core.verdict import judge
 
 SAME_TASK_S = 180.0
@@ -38,7 +39,37 @@ class JobSeen(Observation):
     job: Job
 
 
-Outside = RunImported | ThresholdSet | JobSeen
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSeen(Observation):
+    """A training as somebody wants it to be; ``vm`` is "". Its counts are those that are known here."""
+
+    training: Training
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingForgotten(Observation):
+    """A training goes, with its predictions; ``vm`` is ""."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionsPushed(Observation):
+    """Predictions that were not known before, in their order; ``vm`` is ""."""
+
+    job_id: str
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochClosed(Observation):
+    """The training says that an epoch is complete; ``vm`` is ""."""
+
+    job_id: str
+    epoch: int
+
+
+Outside = RunImported | ThresholdSet | JobSeen | TrainingSeen | TrainingForgotten | PredictionsPushed | EpochClosed
 
 
 def decide_outside(state: State, seen: Outside) -> list[Change]:
@@ -50,6 +81,11 @@ def decide_outside(state: State, seen: Outside) -> list[Change]:
             return set_threshold(state, seen)
         case JobSeen():
             return see_job(state, seen)
+        case TrainingSeen():
+            return see_training(state, seen)
+        case TrainingForgotten() | PredictionsPushed() | EpochClosed():
+            known = state.trainings.get(seen.job_id)
+            return _of_training(state, known, seen) if known is not None else []
 
 
 def see_job(state: State, seen: JobSeen) -> list[Change]:
@@ -60,6 +96,41 @@ def see_job(state: State, seen: JobSeen) -> list[Change]:
     return [
         Change(type=_job_type(known, seen.job), at=seen.at, entity=seen.job, previous=known.status.value if known is not None else None)
     ]
+
+
+def see_training(state: State, seen: TrainingSeen) -> list[Change]:
+    """A training is new, is called otherwise, or ended."""
+    known, training = state.trainings.get(seen.training.job_id), seen.training
+    if known is None:
+        return [Change(type=EventType.TRAINING_CREATED, at=seen.at, entity=training)]
+    training = replace(known, title=training.title, status=training.status, error=training.error, ended_at=training.ended_at)
+    if training == known:
+        return []
+    training = replace(training, changed_at=max(seen.at, known.changed_at))
+    ends = training.is_over and not known.is_over
+    previous = known.status.value if training.status is not known.status else None
+    return [Change(type=EventType.TRAINING_ENDED if ends else EventType.TRAINING_CHANGED, at=seen.at, entity=training, previous=previous)]
+
+
+def _of_training(state: State, known: Training, seen: TrainingForgotten | PredictionsPushed | EpochClosed) -> list[Change]:
+    epochs = state.epochs.get(known.job_id, {})
+    match seen:
+        case TrainingForgotten():
+            return [Change(type=EventType.TRAINING_REMOVED, at=seen.at, entity=known)]
+        case PredictionsPushed():
+            batch = extend(known, epochs, seen.predictions, seen.at)
+        case EpochClosed():
+            epoch = epochs.get(seen.epoch)
+            if epoch is None or epoch.is_complete:
+                return []
+            closed = replace(epoch, is_complete=True)
+            batch = PredictionBatch(
+                training=replace(known, changed_at=max(seen.at, known.changed_at)),
+                first_seq=known.total + 1,
+                epochs=(closed,),
+                completed=(seen.epoch,),
+            )
+    return [Change(type=EventType.PREDICTIONS_ADDED, at=seen.at, entity=batch)]
 
 
 def take_import(state: State, seen: RunImported) -> list[Change]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from waa.core.access import ApiKey, AuditEntry, AuditQuery, LoginLink, Session
 from waa.core.entity import Entity, RunId
@@ -14,6 +14,7 @@ from waa.core.oidc import Attempt, Claims
 from waa.core.results.folder import FolderFound
 from waa.core.results.tree import FileListed
 from waa.core.spec import VmSpec
+from waa.core.training import EVERYTHING, PairCounts, Prediction, PredictionFilter, Side, Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +186,14 @@ class Snapshot:
     last_event_id: int
 
 
+class Pruned(NamedTuple):
+    """The first event id that is still held, and the runs and trainings that went."""
+
+    first_event_id: int
+    runs: Sequence[RunId] = ()
+    trainings: Sequence[str] = ()
+
+
 class Store(Protocol):
     """Keeps events, the newest version of each entity, and log cursors. Methods block: for the recorder's one thread.
 
@@ -204,9 +213,9 @@ class Store(Protocol):
     def events_of(self, topics: Collection[str], *, after: int = 0, limit: int = 1000) -> list[Event]:
         """The same, of these topics only (see ``topic_of``)."""
 
-    def prune(self, *, max_events: int, runs_before: float) -> tuple[int, list[RunId]]:
-        """Drop the oldest events beyond ``max_events`` and the runs (with tasks) that ended before a moment.
-        Gives the first event id that is still held, and the runs that went."""
+    def prune(self, *, max_events: int, runs_before: float) -> Pruned:
+        """Drop the oldest events beyond ``max_events``, the PASSING ones sooner, and the runs (with tasks) that ended before a moment, as
+        well as trainings (with predictions) that said nothing since."""
 
     def check(self) -> None:
         """Ask the database for a sign of life."""
@@ -252,6 +261,38 @@ class AccessStore(Protocol):
     def prune(self, *, before: float, sessions_before: float, max_entries: int) -> None:
         """Drop audit entries, revoked keys and links from before a moment, sessions that ended or were last seen before another one,
         and the oldest audit entries beyond a number."""
+
+    def close(self) -> None:
+        """Give everything back. May be called twice."""
+
+
+class PredictionReader(Protocol):
+    """Reads the predictions that a Store has taken. Methods block, and may be called from several threads; all raise Unavailable where
+    the database cannot be used now."""
+
+    def known(self, job_id: str, client_ids: Collection[str]) -> dict[str, int]:
+        """Those of these ids that a training has used already, with their ``seq``."""
+
+    def page(
+        self,
+        job_id: str,
+        wanted: PredictionFilter = EVERYTHING,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = 100,
+        newest_first: bool = False,
+    ) -> list[Prediction]:
+        """Predictions with ``after < seq < before``, the oldest or the newest ``limit`` of them, in that order."""
+
+    def pairs(
+        self, first: Side, second: Side, *, turn: Turn | None = None, after: int = 0, limit: int = 50
+    ) -> list[tuple[Prediction, Prediction]]:
+        """Predictions of two sides about the same prompt and target, in the order of the first side's ``seq``, from beyond ``after`` on;
+        all, or those of one turn."""
+
+    def pair_counts(self, first: Side, second: Side) -> PairCounts:
+        """How two sides compare."""
 
     def close(self) -> None:
         """Give everything back. May be called twice."""

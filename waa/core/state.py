@@ -10,6 +10,7 @@ from waa.core.incident import Incident
 from waa.core.job import Job
 from waa.core.observation import LogCursor
 from waa.core.status import RunStatus, TaskStatus
+from waa.core.training import Epoch, PredictionBatch, Training
 
 MAX_TROUBLES = 50
 """The page shows the newest few; older ones are in the store's event log."""
@@ -56,7 +57,7 @@ class State:
     """One writer evolves it; everyone on the loop's thread may read it between two awaits.
 
     ``tasks`` holds the attempts of each run in the order of their start; ``progress`` is derived from them.
-    A task that is tried again counts once, with its newest attempt.
+    A task that is tried again counts once, with its newest attempt. ``epochs`` are those of each training, by number.
     """
 
     vms: dict[str, Vm] = field(default_factory=dict)
@@ -67,6 +68,8 @@ class State:
     troubles: list[Trouble] = field(default_factory=list)
     jobs: dict[str, Job] = field(default_factory=dict)
     incidents: dict[str, Incident] = field(default_factory=dict)
+    trainings: dict[str, Training] = field(default_factory=dict)
+    epochs: dict[str, dict[int, Epoch]] = field(default_factory=dict)
     last_event_id: int = 0
     _of_vm: dict[str, dict[RunId, None]] = field(default_factory=dict)
 
@@ -74,6 +77,8 @@ class State:
         """Take one change over."""
         if change.type is EventType.VM_REMOVED and isinstance(change.entity, Vm):
             self._remove(change.entity)
+        elif change.type is EventType.TRAINING_REMOVED and isinstance(change.entity, Training):
+            self.drop_trainings([change.entity.job_id])
         else:
             self.put(change.entity)
 
@@ -98,6 +103,14 @@ class State:
             case Incident():
                 self.incidents[entity.incident_id] = entity
                 _forget_oldest(self.incidents, MAX_INCIDENTS)
+            case Training():
+                self.trainings[entity.job_id] = entity
+                self.epochs.setdefault(entity.job_id, {})
+            case Epoch():
+                self.epochs.setdefault(entity.job_id, {})[entity.epoch] = entity
+            case PredictionBatch():
+                for part in entity.parts:
+                    self.put(part)
 
     def put_cursor(self, cursor: LogCursor) -> None:
         """Remember how far a log was digested."""
@@ -135,6 +148,12 @@ class State:
                 if not self._of_vm[run.vm]:
                     del self._of_vm[run.vm]
 
+    def drop_trainings(self, job_ids: Iterable[str]) -> None:
+        """Forget trainings that were removed or that the store pruned."""
+        for job_id in job_ids:
+            self.trainings.pop(job_id, None)
+            self.epochs.pop(job_id, None)
+
     def copy(self) -> "State":
         """An independent copy; the entities are immutable and shared."""
         return State(
@@ -146,6 +165,8 @@ class State:
             troubles=list(self.troubles),
             jobs=dict(self.jobs),
             incidents=dict(self.incidents),
+            trainings=dict(self.trainings),
+            epochs={job_id: dict(epochs) for job_id, epochs in self.epochs.items()},
             last_event_id=self.last_event_id,
             _of_vm={vm: dict(run_ids) for vm, run_ids in self._of_vm.items()},
         )

@@ -27,7 +27,7 @@ from waa.core.observation import (
     VmForgotten,
     VmNamed,
 )
-from waa.core.outside import JobSeen, Outside, RunImported, ThresholdSet, decide_outside
+from waa.core.outside import Outside, decide_outside
 from waa.core.phase import phase_of
 from waa.core.state import State
 from waa.core.status import BootStage, RunStatus, TaskStatus
@@ -59,7 +59,7 @@ class Rules:
 
 def decide(state: State, observation: AnyObservation | Outside, rules: Rules) -> list[Change]:
     """The changes, in order. The state is not touched."""
-    if isinstance(observation, RunImported | ThresholdSet | JobSeen):
+    if isinstance(observation, Outside):
         return decide_outside(state, observation)
     if isinstance(observation, VmNamed):
         return _named(state, observation)

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from waa.core.event import Event
+from waa.core.event import PASSING, Event
 
 Listener = Callable[[Sequence[Event]], None]
 """Takes the events of one commit, oldest first, at least one. Must not block and must not publish."""
@@ -14,7 +14,7 @@ _WIRE_ID = re.compile(r"([0-9A-Za-z]+)-(0|[1-9][0-9]{0,17})", re.ASCII)
 
 
 class Hub:
-    """Tells listeners what was stored, and keeps the newest ``capacity`` events for those who were away.
+    """Tells listeners what was stored, and keeps the newest ``capacity`` events for those who were away, but for the PASSING ones.
 
     For the loop's thread only. Read the history and register a listener with no ``await`` between, and no event is
     missed or told twice. ``first_event_id`` is the oldest event that memory or store can still give,
@@ -89,6 +89,8 @@ class Hub:
 
     def _keep(self, events: Sequence[Event]) -> None:
         for event in events:
+            if event.type in PASSING:
+                continue
             if len(self._events) == self.capacity:
                 self._held_after = self._events[0].id if self._events else event.id
             self._events.append(event)

@@ -211,6 +211,8 @@ class Access:
         Raises SignInNeeded."""
         try:
             found = self.need_key(key)
+            if found.job_id:
+                raise SignInNeeded("This is the token of a training: it pushes predictions, and signs nobody in")
         except SignInNeeded as error:
             known = key_id_of(key)
             subject = key_subject(known) if known in self._keys and known is not None else ""
@@ -275,24 +277,46 @@ class Access:
         mine = [session for session in self._sessions.values() if self._is_live(session) and owns(identity, session.subject)]
         return sorted(mine, key=lambda session: session.seen_at, reverse=True)
 
+    def holds(self, identity: Identity, owner: str) -> bool:
+        """Whether something of this owner is theirs: their own, a key's that they made, or they administer all."""
+        return owns(identity, owner) or self.descends(owner, identity.subject)
+
+    def descends(self, owner: str, subject: str) -> bool:
+        """Whether this owner is the subject, or a key that it made, or that such a key made."""
+        seen: set[str] = set()
+        while owner != subject and owner not in seen:
+            seen.add(owner)
+            key = self._keys.get(owner.removeprefix(key_subject("")))
+            owner = key.owner if key is not None else owner
+        return owner == subject
+
     async def create_key(
-        self, identity: Identity, client: Client, *, name: str, scopes: Iterable[str], life_s: float | None = None
+        self,
+        identity: Identity,
+        client: Client,
+        *,
+        name: str,
+        scopes: Iterable[str],
+        life_s: float | None = None,
+        job_id: str = "",
     ) -> tuple[ApiKey, str]:
-        """A new key, and its text, which nobody can learn later. Raises Invalid, Forbidden (scopes that the maker has not),
-        Conflict (too many)."""
+        """A new key, and its text, which nobody can learn later. ``job_id``: for this training only. Raises Invalid, Forbidden (scopes
+        that the maker has not), Conflict (too many)."""
         title = printable(name, 80)
         if not title:
             raise Invalid("name", "is what the key is called, up to 80 characters")
         wanted = parse_scopes(scopes)
         if life_s is not None and not 0 < life_s <= 3660 * DAY_S:
             raise Invalid("days", "is more than 0 and at most 3660, or left out for a key that does not expire")
+        if identity.job_id:
+            raise Forbidden("The token of a training makes no keys")
         if not wanted <= granted(identity.scopes):
             detail = f"A key cannot be good for more than its maker: {', '.join(sorted(wanted - granted(identity.scopes)))}"
             self.note(self._entry(identity, "key.create", client, outcome=Outcome.REFUSED, detail=detail))
             raise Forbidden(detail)
-        if len(self._keys) >= MAX_KEYS:
-            raise Conflict(f"There are {MAX_KEYS} keys already: revoke some")
         now = self._clock()
+        if sum(refusal(key, now) is None for key in self._keys.values()) >= MAX_KEYS:
+            raise Conflict(f"There are {MAX_KEYS} keys already: revoke some")
         parent = self._keys.get(identity.key_id)
         ends = [moment for moment in (now + life_s if life_s else None, parent.expires_at if parent else None) if moment is not None]
         key_id = secrets.token_hex(6)
@@ -305,6 +329,7 @@ class Access:
             digest=digest(text),
             created_at=now,
             expires_at=min(ends, default=None),
+            job_id=job_id,
         )
         detail = f"{title}: {', '.join(sorted(wanted))}"
         await self._put([key], [self._entry(identity, "key.create", client, subject=key_subject(key_id), detail=detail)])
@@ -324,6 +349,13 @@ class Access:
         if revoked:
             await self._put([*revoked, *sessions], entries)
         return revoked
+
+    async def revoke_tokens(self, identity: Identity, client: Client, job_id: str) -> None:
+        """End the tokens of a training."""
+        live = [key for key in self._keys.values() if key.job_id == job_id and key.revoked_at is None]
+        if live:
+            entries = [self._entry(identity, "key.revoke", client, subject=key_subject(key.key_id), detail=key.name) for key in live]
+            await self._put([replace(key, revoked_at=self._clock()) for key in live], entries)
 
     async def end_session(self, identity: Identity, client: Client, session_id: str) -> None:
         """End a session. Raises NotFound, also for what is not theirs."""
@@ -479,7 +511,14 @@ def _later(stored: Session, known: Session | None) -> Session:
 
 
 def _of_key(key: ApiKey) -> Identity:
-    return Identity(kind=IdentityKind.KEY, subject=key_subject(key.key_id), name=key.name, scopes=key.scopes, key_id=key.key_id)
+    return Identity(
+        kind=IdentityKind.KEY,
+        subject=key_subject(key.key_id),
+        name=key.name,
+        scopes=key.scopes,
+        key_id=key.key_id,
+        job_id=key.job_id,
+    )
 
 
 def _of_session(session: Session) -> Identity:

@@ -313,11 +313,12 @@ class Recorder:
             if not entry.waiter.done():
                 entry.waiter.set_exception(Unavailable(_sentence(outcome)))
             return
-        first, gone = outcome
-        self.state.drop_runs(gone)
-        self._staged.drop_runs(gone)
+        first, runs, trainings = outcome
+        for state in (self.state, self._staged):
+            state.drop_runs(runs)
+            state.drop_trainings(trainings)
         self.hub.forget_before(first)
-        log.info("pruned first_event_id=%d runs=%d", first, len(gone))
+        log.info("pruned first_event_id=%d runs=%d trainings=%d", first, len(runs), len(trainings))
         if not entry.waiter.done():
             entry.waiter.set_result(None)
 

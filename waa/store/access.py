@@ -101,7 +101,7 @@ class SqlAccessStore:
             old = log.c.at < before
             ends = (session.c.ended_at, session.c.expires_at, session.c.seen_at)
             connection.execute(sa.delete(log).where(old if oldest is None else sa.or_(old, log.c.entry_id <= oldest)))
-            connection.execute(sa.delete(key).where(key.c.revoked_at < before))
+            connection.execute(sa.delete(key).where(sa.or_(key.c.revoked_at < before, key.c.expires_at < before)))
             connection.execute(sa.delete(session).where(sa.or_(*(moment < sessions_before for moment in ends))))
             connection.execute(sa.delete(link).where(link.c.expires_at < before))
 

@@ -139,6 +139,12 @@ def upsert(
     connection.execute(insert.on_conflict_do_update(index_elements=list(keys), set_=values), rows)
 
 
+def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
+    """Insert the rows, but for those that break a unique index."""
+    insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    connection.execute(insert.on_conflict_do_nothing(), rows)
+
+
 def is_current(engine: sa.Engine) -> bool:
     """Whether the tables are there in their newest form. Raises SQLAlchemyError where the database cannot be read."""
     path = _path(engine.url)

@@ -74,7 +74,9 @@ class MemoryAccessStore:
         """Drop what is too old."""
         with self._lock:
             self._entries = [entry for entry in self._entries[-max_entries:] if entry.at >= before]
-            self._keys = {id_: key for id_, key in self._keys.items() if key.revoked_at is None or key.revoked_at >= before}
+            self._keys = {
+                id_: key for id_, key in self._keys.items() if all(at is None or at >= before for at in (key.revoked_at, key.expires_at))
+            }
             self._sessions = {id_: item for id_, item in self._sessions.items() if _last_moment(item) >= sessions_before}
             self._links = {id_: link for id_, link in self._links.items() if link.expires_at >= before}
 

@@ -48,6 +48,21 @@ meta = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
+prediction = sa.Table(
+    "prediction",
+    metadata,
+    sa.Column("job_id", sa.Text, primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    sa.Column("client_id", sa.Text, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("matched", sa.Boolean),  # its exact_match
+    sa.Column("pair", sa.Text, nullable=False),  # what it is about: see Prediction.pair
+    sa.Column("data", sa.Text, nullable=False),
+    sa.Index("prediction_client_id", "job_id", "client_id", unique=True),
+    sa.Index("prediction_epoch", "job_id", "epoch", "seq"),
+    sa.Index("prediction_pair", "job_id", "pair", "seq"),
+)
+
 api_key = sa.Table(
     "api_key",
     metadata,
@@ -60,6 +75,7 @@ api_key = sa.Table(
     sa.Column("expires_at", sa.Double),
     sa.Column("last_used_at", sa.Double),
     sa.Column("revoked_at", sa.Double),
+    sa.Column("job_id", sa.Text, nullable=False, server_default=""),
 )
 
 session = sa.Table(

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 from uuid import uuid4
 
@@ -12,18 +12,21 @@ import sqlalchemy as sa
 from waa.core.codec import decode, decode_entity, encode, kind_of
 from waa.core.entity import Entity, Run, RunId, Task, Trouble, Vm
 from waa.core.error import Invalid, Unavailable
-from waa.core.event import Change, Event, EventType
+from waa.core.event import PASSING, Change, Event, EventType, vm_of
 from waa.core.incident import Incident
 from waa.core.job import Job
 from waa.core.observation import LogCursor
-from waa.core.port import Snapshot
+from waa.core.port import Pruned, Snapshot
 from waa.core.state import MAX_TROUBLES
+from waa.core.training import Epoch, PredictionBatch, Training
 from waa.store import schema
-from waa.store.engine import Claim, claim, make_engine, migrate, translated, upsert, where, writing
+from waa.store.engine import Claim, claim, insert_new, make_engine, migrate, translated, upsert, where, writing
 
 _TYPES = frozenset(type_.value for type_ in EventType)
 MAX_PARAMETERS = 500
 """Values in one statement; older SQLite takes 999."""
+MAX_PASSING = 1_000
+"""Of the newest event ids, those whose PASSING events are kept."""
 
 
 class _EntityRow(TypedDict):
@@ -105,9 +108,12 @@ class SqlStore:
                 rows += connection.execute(query.where(schema.event.c.topic.in_(named[start : start + MAX_PARAMETERS])))
         return [_event(row) for row in sorted(rows, key=lambda row: row.id)[:limit]]
 
-    def prune(self, *, max_events: int, runs_before: float) -> tuple[int, list[RunId]]:
+    def prune(self, *, max_events: int, runs_before: float) -> Pruned:
         """Drop what is too old. The newest event stays, so that the ids go on from it."""
         with self._usable(), writing(self._engine) as connection:
+            newest = _range(connection)[1]
+            passing = (schema.event.c.type.in_([type_.value for type_ in PASSING]), schema.event.c.id <= newest - MAX_PASSING)
+            connection.execute(sa.delete(schema.event).where(*passing))
             ids = sa.select(schema.event.c.id).order_by(schema.event.c.id.desc())
             oldest = connection.scalar(ids.offset(max(max_events, 1) - 1).limit(1))
             if oldest is not None:
@@ -117,9 +123,13 @@ class SqlStore:
             for start in range(0, len(gone), MAX_PARAMETERS):
                 part = gone[start : start + MAX_PARAMETERS]
                 connection.execute(sa.delete(schema.entity).where(schema.entity.c.run_id.in_(part)))
-            passing = (schema.entity.c.kind.in_(("job", "incident")), schema.entity.c.ended_at < runs_before)
-            connection.execute(sa.delete(schema.entity).where(*passing))
-            return _range(connection)[0], gone
+            over = (schema.entity.c.kind.in_(("job", "incident")), schema.entity.c.ended_at < runs_before)
+            connection.execute(sa.delete(schema.entity).where(*over))
+            silent = sa.select(schema.entity.c.key).where(schema.entity.c.kind == "training", schema.entity.c.ended_at < runs_before)
+            trainings = list(connection.scalars(silent))
+            for job_id in trainings:
+                _remove_training(connection, job_id)
+            return Pruned(_range(connection)[0], gone, trainings)
 
     def check(self) -> None:
         """Ask the database for a sign of life."""
@@ -199,8 +209,18 @@ def _taken(connection: sa.Connection, doubt: _Doubt | None, changes: Sequence[Ch
     """The events of these changes where the append before, which seemed to fail, had stored them."""
     if doubt is None or not changes or doubt.changes != tuple(changes):
         return None
-    events = [event for event in _events(connection, doubt.after) if _change(event) in doubt.changes]
-    return events if [_change(event) for event in events] == list(changes) else None
+    stored = [_stored(change) for change in changes]
+    events = [event for event in _events(connection, doubt.after) if _change(event) in stored]
+    return _events_of(events, changes) if [_change(event) for event in events] == stored else None
+
+
+def _stored(change: Change) -> Change:
+    """What the event log holds of a change."""
+    return replace(change, entity=change.entity.reference) if isinstance(change.entity, PredictionBatch) else change
+
+
+def _events_of(numbered: Iterable[Event], changes: Iterable[Change]) -> list[Event]:
+    return [replace(event, entity=change.entity) for event, change in zip(numbered, changes, strict=True)]
 
 
 def _change(event: Event) -> Change:
@@ -217,7 +237,7 @@ def _append(connection: sa.Connection, changes: Sequence[Change]) -> list[Event]
             "at": change.at,
             "previous": change.previous,
             "kind": kind_of(change.type),
-            "data": encode(change.entity).decode(),
+            "data": encode(_stored(change).entity).decode(),
         }
         for change in changes
     ]
@@ -244,34 +264,75 @@ def _put_entities(connection: sa.Connection, events: Iterable[Event], encoded: S
             else:
                 newest.pop(("vm", name), None)
                 connection.execute(sa.delete(schema.entity).where(schema.entity.c.kind == "vm", schema.entity.c.key == name))
+        elif event.type is EventType.TRAINING_REMOVED and isinstance(event.entity, Training):
+            about = training_key(event.entity.job_id)
+            newest = {key: row for key, row in newest.items() if row["run_id"] != about}
+            _remove_training(connection, event.entity.job_id)
+        elif isinstance(event.entity, PredictionBatch):
+            for part in event.entity.parts:
+                _note(newest, _row(part, event.id, encode(part).decode()))
+            _put_predictions(connection, event.entity)
         elif not isinstance(event.entity, Trouble):
-            row = _row(event.entity, event.id, data)
-            before = newest.get((row["kind"], row["key"]))
-            row["position"] = before["position"] if before is not None else event.id
-            newest[row["kind"], row["key"]] = row
+            _note(newest, _row(event.entity, event.id, data))
     if newest:
         keep = ("kind", "key", "position")
         upsert(connection, schema.entity, list(newest.values()), keys=("kind", "key"), keep=keep)
 
 
-def _row(entity: Vm | Run | Task | Job | Incident, position: int, data: str) -> _EntityRow:
+def _note(newest: dict[tuple[str, str], _EntityRow], row: _EntityRow) -> None:
+    before = newest.get((row["kind"], row["key"]))
+    row["position"] = before["position"] if before is not None else row["position"]
+    newest[row["kind"], row["key"]] = row
+
+
+def _put_predictions(connection: sa.Connection, batch: PredictionBatch) -> None:
+    """A commit that is made twice adds nothing."""
+    rows = [
+        {
+            "job_id": batch.job_id,
+            "seq": prediction.seq,
+            "client_id": prediction.client_id,
+            "epoch": prediction.epoch,
+            "matched": prediction.exact_match,
+            "pair": prediction.pair,
+            "data": encode(prediction).decode(),
+        }
+        for prediction in batch.predictions
+    ]
+    if rows:
+        insert_new(connection, schema.prediction, rows)
+
+
+def _remove_training(connection: sa.Connection, job_id: str) -> None:
+    connection.execute(sa.delete(schema.entity).where(schema.entity.c.run_id == training_key(job_id)))
+    connection.execute(sa.delete(schema.prediction).where(schema.prediction.c.job_id == job_id))
+
+
+def training_key(job_id: str) -> str:
+    """What the rows of a training have in common; no id of a run looks like it."""
+    return f"training:{job_id}"
+
+
+def _row(entity: Vm | Run | Task | Job | Incident | Training | Epoch, position: int, data: str) -> _EntityRow:
+    about: str | None = None
+    ended_at: float | None = None
     match entity:
         case Vm():
-            return _EntityRow(kind="vm", key=entity.name, vm=entity.name, run_id=None, position=position, ended_at=None, data=data)
+            kind, key = "vm", entity.name
         case Run():
-            run_id = _text(entity.run_id)
-            ended_at = entity.kept_since_at
-            return _EntityRow(kind="run", key=run_id, vm=entity.vm, run_id=run_id, position=position, ended_at=ended_at, data=data)
+            kind, key, about, ended_at = "run", _text(entity.run_id), _text(entity.run_id), entity.kept_since_at
         case Task():
-            run_id = _text(entity.run_id)
-            key = f"{run_id}/{_text(entity.key)}"
-            return _EntityRow(kind="task", key=key, vm=entity.vm, run_id=run_id, position=position, ended_at=None, data=data)
+            kind, about = "task", _text(entity.run_id)
+            key = f"{about}/{_text(entity.key)}"
         case Job():
-            key, ended_at = entity.job_id, entity.ended_at
-            return _EntityRow(kind="job", key=key, vm=entity.vm, run_id=None, position=position, ended_at=ended_at, data=data)
+            kind, key, ended_at = "job", entity.job_id, entity.ended_at
         case Incident():
-            key, ended_at, about = _text(entity.incident_id), entity.ended_at, entity.run_id
-            return _EntityRow(kind="incident", key=key, vm=entity.vm, run_id=about, position=position, ended_at=ended_at, data=data)
+            kind, key, about, ended_at = "incident", _text(entity.incident_id), entity.run_id, entity.ended_at
+        case Training():  # its age counts from its last word: nobody need say that it ended
+            kind, key, about, ended_at = "training", entity.job_id, training_key(entity.job_id), entity.changed_at
+        case Epoch():
+            kind, key, about = "epoch", f"{entity.job_id}/{entity.epoch}", training_key(entity.job_id)
+    return _EntityRow(kind=kind, key=key, vm=vm_of(entity), run_id=about, position=position, ended_at=ended_at, data=data)
 
 
 def _put_cursors(connection: sa.Connection, cursors: Sequence[LogCursor]) -> None:

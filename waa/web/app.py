@@ -6,6 +6,7 @@ from typing import Any
 
 from tornado.web import Application, HTTPError, StaticFileHandler
 
+from waa.core.access import Scope
 from waa.web import (
     account,
     api,
@@ -23,9 +24,11 @@ from waa.web import (
     runs,
     stream,
     task_text,
+    training,
+    training_pages,
 )
 from waa.web.base import BaseHandler, NotFoundHandler
-from waa.web.decision import ADMIN, JOBS, KNOWN, METRICS, PUBLIC, READ, VIEW, Access, ingest, operate
+from waa.web.decision import ADMIN, JOBS, KNOWN, METRICS, MINE, PUBLIC, PUSH, READ, VIEW, Access, ingest, operate, train
 from waa.web.deps import Deps
 
 NAME = r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})"
@@ -38,6 +41,8 @@ TOKEN = r"([A-Za-z0-9_-]{24})"  # noqa: S105 - a pattern
 
 TASK = rf"/runs/{RUN_ID}/tasks/([^/]+)/([^/]+)"
 ATTEMPT = r"([1-9][0-9]{0,5})"
+SEQ = r"([1-9][0-9]{0,15})"
+EPOCH = r"(0|[1-9][0-9]{0,15})"
 
 ROUTES: tuple[tuple[str, type[Any], Access], ...] = (
     (r"/", pages.OverviewHandler, READ),
@@ -95,6 +100,20 @@ ROUTES: tuple[tuple[str, type[Any], Access], ...] = (
     (r"/api/vms/register", api.VmRegisterHandler, {"POST": operate("vm.add")}),
     (rf"/api/vms/{NAME}", api.VmHandler, {"GET": VIEW, "DELETE": operate("vm.remove")}),
     (r"/api/probe-vm", api.ProbeVmHandler, READ),
+    (r"/training", training_pages.TrainingsPageHandler, {"GET": MINE, "POST": train("training.create")}),
+    (r"/training/monitor", training_pages.MonitorPageHandler, {"GET": MINE}),
+    (r"/training/compare", training_pages.ComparePredictionsHandler, {"GET": MINE}),
+    (rf"/training/{NAME}/predictions/{SEQ}", training_pages.PredictionPageHandler, {"GET": MINE}),
+    (rf"/training/{NAME}/cancel", training_pages.TrainingCancelHandler, {"POST": train("training.finish", Scope.VIEW)}),
+    (rf"/training/{NAME}/remove", training_pages.TrainingRemoveHandler, {"POST": train("training.remove", Scope.VIEW)}),
+    (r"/api/training/jobs", training.TrainingListHandler, {"GET": MINE, "POST": train("training.create")}),
+    (rf"/api/training/jobs/{NAME}", training.TrainingHandler, {"GET": MINE, "DELETE": train("training.remove", Scope.VIEW)}),
+    (rf"/api/training/jobs/{NAME}/token", training.TrainingTokenHandler, {"POST": train("training.token")}),
+    (rf"/api/training/jobs/{NAME}/finish", training.TrainingFinishHandler, {"POST": train("training.finish")}),
+    (rf"/api/training/jobs/{NAME}/epochs/{EPOCH}/complete", training.EpochCompleteHandler, {"POST": PUSH}),
+    (r"/api/training/predictions", training.PredictionPushHandler, {"POST": PUSH}),
+    (rf"/api/training/predictions/{NAME}", training.PredictionListHandler, {"GET": MINE}),
+    (rf"/api/training/predictions/{NAME}/stream", training.PredictionStreamHandler, {"GET": MINE}),
     (r"/login", login.LoginHandler, {"GET": PUBLIC, "POST": PUBLIC}),
     (rf"/login/{LINK}", login.LoginLinkHandler, {"GET": PUBLIC, "POST": PUBLIC}),
     (r"/login/oidc", oidc.OidcLoginHandler, {"GET": PUBLIC}),

@@ -18,6 +18,7 @@ from waa.services.access import Client, Presented
 from waa.web.decision import METRICS, PUBLIC, Access, Decision, decision_for
 from waa.web.deps import Deps
 from waa.web.limit import address_key, is_loopback
+from waa.web.panels import QUERY, trainings_of
 from waa.web.view import Look, Viewer
 
 BROWSER_COOKIE = "waa_browser"
@@ -44,6 +45,7 @@ class BaseHandler(RequestHandler):
     """
 
     public_to_embedders = False
+    max_body_bytes = MAX_BODY_BYTES
     cost = 1.0
     """Of one request, of those that somebody may ask at once (setting rate_limit); 0: they are not counted."""
     identity: Identity | None = None
@@ -85,8 +87,8 @@ class BaseHandler(RequestHandler):
             raise HTTPError(HTTPStatus.FORBIDDEN, "Origin %s may not change anything here", origin)
         self.admit()
         self._need_intent()
-        if len(self.request.body) > MAX_BODY_BYTES:
-            raise HTTPError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is longer than %d bytes", MAX_BODY_BYTES)
+        if len(self.request.body) > self.max_body_bytes:
+            raise HTTPError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is longer than %d bytes", self.max_body_bytes)
 
     def on_finish(self) -> None:
         """Write down what was done, or tried by somebody who is known: strangers cannot fill the log."""
@@ -203,6 +205,22 @@ class BaseHandler(RequestHandler):
     def arguments(self, names: Iterable[str]) -> dict[str, str | None]:
         """Several query values at once; see ``one_argument``. Raises Invalid."""
         return {name: self.one_argument(name) for name in names}
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether what is not their own is theirs to see too."""
+        return allows(self.need_identity(), (Scope.ADMIN,))
+
+    def subjects(self) -> dict[str, str | None]:
+        """What the panels of a request are about. Raises NotFound for a training that is not theirs, Invalid."""
+        about = self.arguments(QUERY)
+        identity = self.need_identity()
+        owner = about["trainings"]
+        if owner is not None and owner != identity.subject and not self.sees_all:
+            raise NotFound("trainings: these are not yours")
+        for job_id in trainings_of(about):
+            self.deps.trainings.need(identity, job_id)
+        return about
 
     def write_json(self, value: object, status: HTTPStatus = HTTPStatus.OK) -> None:
         """A JSON answer with an ETag (304 where it is known already), naming the event that it reflects."""

@@ -25,6 +25,10 @@ KNOWN = Decision(frozenset())
 VIEW = Decision(frozenset({Scope.VIEW}))
 JOBS = Decision(frozenset({Scope.VIEW, Scope.INGEST}))
 """Who pushes results may see what becomes of them."""
+MINE = Decision(frozenset({Scope.VIEW, Scope.TRAINING}))
+"""For who watches or runs trainings; the handler looks whose they are."""
+PUSH = Decision(frozenset({Scope.TRAINING}))
+"""Not written down: predictions come by the thousand."""
 METRICS = Decision(frozenset({Scope.METRICS}))
 """Open to all where the operator says so (setting public_metrics)."""
 ADMIN = Decision(frozenset({Scope.ADMIN}))
@@ -40,6 +44,11 @@ def operate(action: str) -> Decision:
 def ingest(action: str) -> Decision:
     """Brings results in."""
     return Decision(frozenset({Scope.INGEST}), action)
+
+
+def train(action: str, *scopes: Scope) -> Decision:
+    """Changes a training of one's own."""
+    return Decision(frozenset({Scope.TRAINING, *scopes}), action)
 
 
 def decision_for(access: Access, method: str) -> Decision | None:

@@ -16,6 +16,7 @@ from waa.services.picture import Pictures
 from waa.services.recorder import Recorder
 from waa.services.task_record import TaskRecords
 from waa.services.task_text import TaskTexts
+from waa.services.training import Trainings
 from waa.web.feed import BenchmarkFeed
 from waa.web.job_feed import JobFeed
 from waa.web.limit import RateLimiter
@@ -23,6 +24,7 @@ from waa.web.panel_stream import PanelStreams
 from waa.web.render import Renderer
 from waa.web.replays import Replays
 from waa.web.stream_service import StreamService
+from waa.web.training_feed import TrainingFeed
 from waa.web.view import Look
 
 LOCAL_NAME = "localhost"
@@ -82,6 +84,8 @@ class Deps:
     feed: BenchmarkFeed
     jobs: Jobs
     job_feed: JobFeed
+    trainings: Trainings
+    training_feed: TrainingFeed
     renderer: Renderer
     look: Callable[[], Look]
     clock: Callable[[], float]

@@ -18,7 +18,23 @@ from waa.core.rerun import Again
 from waa.core.spec import MAX_TEXT, NAME, VmSpec
 from waa.services.picture import WIDTHS
 from waa.services.replay import Order
-from waa.web import account, api, compare, export, health, incidents, jobs, pages, payload, replay, report, runs, stream, task_text
+from waa.web import (
+    account,
+    api,
+    compare,
+    export,
+    health,
+    incidents,
+    jobs,
+    pages,
+    payload,
+    replay,
+    report,
+    runs,
+    stream,
+    task_text,
+    training,
+)
 from waa.web.api import ALIASES, ApiHandler
 from waa.web.base import SESSION_COOKIE
 from waa.web.decision import Access, Decision
@@ -368,6 +384,20 @@ BENCHMARK_EVENTS: Mapping[str, Any] = {
     "task_settled": payload.TaskPayload,
     "incident": payload.IncidentPayload,
 }
+NUMBER: Json = {"type": "integer", "minimum": 0, "maximum": training.MAX_SEQ}
+PREDICTION_QUERY = (
+    Parameter(name="epoch", text="Of this epoch", schema=NUMBER),
+    Parameter(name="match", text="That match their target, or do not", schema=_choice("yes", "no")),
+    Parameter(name="before", text="Older than this seq", schema=NUMBER),
+    Parameter(name="after", text="Newer than this seq", schema=NUMBER),
+    Parameter(name="limit", text="How many at the most", schema={"type": "integer", "minimum": 1, "maximum": training.MAX_PAGE}),
+)
+TRAINING_EVENTS: Mapping[str, Any] = {
+    "prediction": payload.PredictionEvent,
+    "epoch_complete": payload.EpochComplete,
+    "trends_update": payload.TrendsEvent,
+    "training": payload.TrainingPayload,
+}
 JOB_EVENTS = dict.fromkeys(("progress", "completed", "failed"), payload.JobPayload)
 
 
@@ -459,6 +489,42 @@ OPERATIONS: Mapping[type[Any], Mapping[str, Operation]] = {
         Parameter(name="interval", text="Seconds between progress messages, 1 to 60; others are clamped"),
         *LAST_EVENT,
         events=BENCHMARK_EVENTS,
+    ),
+    training.TrainingListHandler: {
+        "GET": Operation(answers={200: _json(payload.TrainingsPayload)}, summary="One's trainings, the one that spoke last first"),
+        "POST": Operation(
+            answers={200: _json(payload.TrainingMade), 201: _json(payload.TrainingMade)},
+            body={JSON: payload.TrainingBody},
+            errors=(404, 409),
+            summary="Make a training, or give one a new title",
+        ),
+    },
+    training.TrainingHandler: {
+        "GET": Operation(answers={200: _json(payload.TrainingPayload)}, errors=(404,), summary="One training"),
+        "DELETE": Operation(answers={204: Answer()}, errors=(404,), summary="Remove a training with its predictions and tokens"),
+    },
+    training.TrainingTokenHandler: {
+        "POST": Operation(answers={201: _json(payload.TrainingToken)}, body={JSON: {"type": "object"}}, errors=(404, 409))
+    },
+    training.TrainingFinishHandler: {
+        "POST": Operation(answers={200: _json(payload.TrainingPayload)}, body={JSON: payload.FinishBody}, errors=(404,))
+    },
+    training.EpochCompleteHandler: {
+        "POST": Operation(answers={200: _json(payload.EpochTrend)}, body={JSON: {"type": "object"}}, errors=(404,))
+    },
+    training.PredictionPushHandler: {
+        "POST": Operation(
+            answers={
+                200: _json((payload.BatchTaken, payload.PredictionTaken)),
+                201: _json(payload.PredictionTaken),
+            },
+            body={JSON: (payload.PredictionBody, payload.BatchBody)},
+            errors=(404, 409),
+        )
+    },
+    training.PredictionListHandler: _read(payload.PredictionsPayload, *PREDICTION_QUERY, errors=(404,)),
+    training.PredictionStreamHandler: _stream(
+        Parameter(name="epoch", text="Only this one", schema=NUMBER), *LAST_EVENT, errors=(404,), events=TRAINING_EVENTS
     ),
     stream.PanelStreamHandler: _stream(PANELS, *SUBJECTS, errors=(404,)),
     pages.FragmentHandler: {"GET": Operation(answers={200: Answer(content={HTML: TEXT})}, query=SUBJECTS, errors=(404,))},

@@ -10,7 +10,7 @@ from waa.services.picture import WIDTHS
 from waa.web import api
 from waa.web.base import BaseHandler
 from waa.web.panel_stream import PATIENCE_S
-from waa.web.panels import PANELS, QUERY
+from waa.web.panels import PANELS
 from waa.web.view import Look
 from waa.web.views.form import spec_values, vm_form
 from waa.web.views.page import overview_page, task_page, vm_page
@@ -160,9 +160,9 @@ class FragmentHandler(BaseHandler):
         panel = PANELS.get(name)
         if panel is None:
             raise NotFound(f"There is no panel {name!r}; there are: {', '.join(PANELS)}")
-        about = self.arguments(QUERY)
-        await self.deps.panels.prepare(about["task"] if panel.subject == "task" else None)
-        subject = self.deps.panels.subject(panel, about)
+        about = self.subjects()
+        await self.deps.panels.prepare({panel.parameter or "": about.get(panel.parameter or "")})
+        subject = self.deps.panels.subject(panel, about, is_all=self.sees_all)
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.write(self.deps.panels.render(subject))
 
@@ -176,7 +176,7 @@ class EmbedHandler(PageHandler):
         panel = PANELS.get(name)
         if panel is None:
             raise NotFound(f"There is no panel {name!r}; there are: {', '.join(PANELS)}")
-        about = self.arguments(QUERY)
-        _name, subject = self.deps.panels.subject(panel, about)
-        await self.deps.panels.prepare(about["task"] if panel.subject == "task" else None)
+        about = self.subjects()
+        _name, subject = self.deps.panels.subject(panel, about, is_all=self.sees_all)
+        await self.deps.panels.prepare({panel.parameter or "": subject})
         self.write_page("embed.html", page_panel=name, subject=subject, about=about)

@@ -24,8 +24,10 @@ from waa.web.panels import PANELS, Panel, log_list_id
 from waa.web.render import Renderer
 from waa.web.stream_service import StreamService
 from waa.web.terminal import LogTails
+from waa.web.training_query import TrainingQueries
 from waa.web.view import Look, View
 from waa.web.views.task import TaskSubject, find_task
+from waa.web.views.training import ComparisonSubject, PredictionSubject
 
 PANEL_GAP_S = 0.1
 """Between two renderings of the same panels: ten a second are more than an eye follows."""
@@ -74,6 +76,7 @@ class PanelStreams:
         tails: LogTails,
         clock: Callable[[], float],
         records: TaskRecords | None = None,
+        queries: TrainingQueries | None = None,
         notifies: bool = True,
     ) -> None:
         """``notifies`` False: results and errors are shown by their panels alone."""
@@ -92,6 +95,7 @@ class PanelStreams:
         self._log_timer: asyncio.TimerHandle | None = None
         self._clock_timer: asyncio.TimerHandle | None = None
         self._next_panels_s = 0.0
+        self._next_of: dict[Subject, float] = {}
         self._next_logs_s = 0.0
         self._records = records
         self._notifies = notifies
@@ -99,12 +103,16 @@ class PanelStreams:
         tails.on_change = self._hear_log
         if records is not None:
             records.on_change = self._hear_record
+        self._queries = queries
+        if queries is not None:
+            queries.predictions.on_change = lambda subject: self._soil_known("predictions", subject.text)
+            queries.comparisons.on_change = lambda subject: self._soil_known("comparison", subject.text)
 
     # --- what is asked for ---
 
-    def key(self, names: str | None, about: Mapping[str, str | None]) -> GroupKey:
-        """The group of a stream request; ``about`` holds its query, by the names in QUERY. Raises Invalid for an unknown panel,
-        NotFound for an unknown VM, run or task."""
+    def key(self, names: str | None, about: Mapping[str, str | None], *, is_all: bool = True) -> GroupKey:
+        """The group of a stream request; ``about`` holds its query, by the names in QUERY. ``is_all``: see ``subject``. Raises Invalid for
+        an unknown panel, NotFound for an unknown VM, run or task."""
         wanted = [name for name in (names or "").split(",") if name]
         if not wanted or len(wanted) > MAX_PANELS:
             raise Invalid("panels", f"names 1 to {MAX_PANELS} of: {', '.join(PANELS)}")
@@ -112,28 +120,34 @@ class PanelStreams:
         for name in dict.fromkeys(wanted):
             if name not in PANELS:
                 raise Invalid("panels", f"{name!r} is not one of: {', '.join(PANELS)}")
-            subjects.append(self.subject(PANELS[name], about))
+            subjects.append(self.subject(PANELS[name], about, is_all=is_all))
         for subject in subjects:
             self.render(subject)
         return GroupKey(subjects=tuple(subjects), log=about.get("vm") if "log" in wanted else None)
 
-    def subject(self, panel: Panel, about: Mapping[str, str | None]) -> Subject:
-        """What a panel is about, from the query. Raises Invalid where it is needed and not given."""
+    def subject(self, panel: Panel, about: Mapping[str, str | None], *, is_all: bool = True) -> Subject:
+        """What a panel is about, from the query. ``is_all``: who asks may see what is everybody's. Raises Invalid where it is needed and
+        not given."""
         if panel.parameter is None:
             return panel.name, None
         subject = about.get(panel.parameter)
-        if subject is None and panel.needs_subject:
+        if subject is None and (panel.needs_subject or (panel.is_private and not is_all)):
             raise Invalid(panel.parameter, f"is needed by the panel {panel.name}")
         return panel.name, subject
 
-    async def prepare(self, about: str | None) -> None:
-        """Read what the panel of a task needs, where nothing of it is known yet. None: no task is asked for. Raises NotFound,
-        Invalid."""
-        if about is None or self._records is None:
-            return
-        _, task = find_task(self._look(), TaskSubject.parse(about))
-        if task is not None and self._records.peek(task).is_reading:
-            await self._records.load(task, patience_s=PATIENCE_S)
+    async def prepare(self, about: Mapping[str, str | None]) -> None:
+        """Read what the panels about these subjects need, where nothing of it is known yet. Raises NotFound, Invalid."""
+        subject = about.get("task")
+        if subject is not None and self._records is not None:
+            _, task = find_task(self._look(), TaskSubject.parse(subject))
+            if task is not None and self._records.peek(task).is_reading:
+                await self._records.load(task, patience_s=PATIENCE_S)
+        subject = about.get("predictions")
+        if subject is not None and self._queries is not None:
+            await self._queries.predictions.load(PredictionSubject.parse(subject), patience_s=PATIENCE_S)
+        subject = about.get("comparison")
+        if subject is not None and self._queries is not None:
+            await self._queries.comparisons.load(ComparisonSubject.parse(subject), patience_s=PATIENCE_S)
 
     def render(self, subject: Subject) -> bytes:
         """The panel's HTML; the same bytes for everyone who asks before it changes. Raises NotFound."""
@@ -184,6 +198,8 @@ class PanelStreams:
         self._tails.on_change = None
         if self._records is not None:
             self._records.on_change = None
+        if self._queries is not None:
+            self._queries.predictions.on_change = self._queries.comparisons.on_change = None
         for timer in (self._panel_timer, self._log_timer, self._clock_timer):
             if timer is not None:
                 timer.cancel()
@@ -218,11 +234,19 @@ class PanelStreams:
                 if (task.run_id, task.domain, task.task_id) == key:
                     self._soil(subject)
 
+    def _soil_known(self, panel: str, about: str) -> None:
+        """What a panel rests on was read anew."""
+        if (panel, about) in self._wanted() | self._cache.keys():
+            self._soil((panel, about))
+
     def _soil(self, subject: Subject) -> None:
         self._dirty.add(subject)
-        if self._panel_timer is None:
+        due_s = max(self._next_panels_s, self._next_of.get(subject, 0.0))
+        if self._panel_timer is None or due_s < self._panel_timer.when():
+            if self._panel_timer is not None:
+                self._panel_timer.cancel()
             loop = asyncio.get_running_loop()
-            self._panel_timer = loop.call_at(max(self._next_panels_s, loop.time()), self._flush_panels)
+            self._panel_timer = loop.call_at(max(due_s, loop.time()), self._flush_panels)
 
     def _tell(self, event: Event) -> None:
         """Notifications and errors go to every page as they happen."""
@@ -239,8 +263,14 @@ class PanelStreams:
 
     def _flush_panels(self) -> None:
         self._panel_timer = None
-        self._next_panels_s = asyncio.get_running_loop().time() + PANEL_GAP_S
-        dirty, self._dirty = self._dirty, set()
+        now_s = asyncio.get_running_loop().time()
+        self._next_panels_s = now_s + PANEL_GAP_S
+        self._next_of = {subject: due_s for subject, due_s in self._next_of.items() if due_s > now_s}
+        early = {subject for subject in self._dirty if subject in self._next_of}
+        dirty, self._dirty = self._dirty - early, set()
+        for subject in early:
+            self._soil(subject)
+        self._next_of |= {subject: now_s + PANELS[subject[0]].gap_s for subject in dirty if PANELS[subject[0]].gap_s}
         self._forget_empty()
         wanted = self._wanted()
         changed = {subject: html for subject in dirty & wanted if (html := self._changed(subject)) is not None}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from waa.core.entity import Entity, Run, Task, Trouble, Vm
-from waa.core.event import Event, EventType
+from waa.core.event import Event, EventType, vm_of
 from waa.core.incident import Incident
 from waa.core.job import Job
+from waa.core.training import PredictionBatch, Training
 from waa.web.view import Look, View
 from waa.web.views.attention import needs
 from waa.web.views.azure import azure_job_logs, azure_jobs
@@ -24,10 +25,13 @@ from waa.web.views.run_head import run_head
 from waa.web.views.run_table import task_table
 from waa.web.views.runs import run_list
 from waa.web.views.task import TaskSubject, task_detail
+from waa.web.views.training import comparison_detail, jobs_of, prediction_table, training_head, training_list, training_trends
 from waa.web.views.vm import fleet, vm_detail, vm_list
 
-QUERY = ("vm", "run", "task", "runs", "results", "runlist")
+QUERY = ("vm", "run", "task", "runs", "results", "runlist", "training", "predictions", "comparison", "trainings")
 """The query parameters that name what panels are about, wherever panels are asked for."""
+TRAINING_GAP_S = 2.0
+"""However fast predictions come (requirement E4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,7 @@ class Panel:
     ``poll_s``: how often a page without a stream asks for it, None: the interval of live evaluation. ``view`` raises
     NotFound for an unknown subject. ``touched_by`` is conservative: it may name events that change nothing.
     ``is_timed``: time alone changes it, so it must be looked at again now and then (compare views, then render).
+    ``gap_s``: between two renderings at the least. ``is_private``: without a subject it is about everybody's, for administrators only.
     ``clock_id`` "": the time of its refresh has the usual id.
     """
 
@@ -50,7 +55,9 @@ class Panel:
     subject: str | None = None
     poll_s: float | None = 10.0
     is_timed: bool = False
+    gap_s: float = 0.0
     clock_id: str = ""
+    is_private: bool = False
 
     @property
     def refresh_id(self) -> str:
@@ -83,15 +90,18 @@ class Panel:
         entity = event.entity
         if subject is None or not self.needs_subject:
             return True
+        touches = True
         match self.subject:
             case "task":
-                return _is_about_task(entity, TaskSubject.parse(subject))
+                touches = _is_about_task(entity, TaskSubject.parse(subject))
             case "vm":
-                return subject == (entity.name if isinstance(entity, Vm) else entity.vm)
+                touches = subject == vm_of(entity)
+            case "training" | "predictions" | "comparison":
+                jobs = jobs_of(subject) if self.subject == "comparison" else (subject.partition("?")[0],)
+                touches = isinstance(entity, Training | PredictionBatch) and entity.job_id in jobs
             case "run" | "runs" | "results":
-                return not isinstance(entity, Run | Task) or entity.run_id in subject.partition("?")[0].split(",")
-            case _:
-                return True
+                touches = not isinstance(entity, Run | Task) or entity.run_id in subject.partition("?")[0].split(",")
+        return touches
 
 
 _WITHIN_A_TASK = (EventType.TASK_STEPPED, EventType.TASK_CHANGED)
@@ -128,6 +138,10 @@ def _about_verdicts(event: Event) -> bool:
 
 def _about_vms(event: Event) -> bool:
     return isinstance(event.entity, Vm)
+
+
+def _about_trainings(event: Event) -> bool:
+    return isinstance(event.entity, Training | PredictionBatch)
 
 
 def _about_one_vm(event: Event) -> bool:
@@ -292,6 +306,54 @@ _ALL = (
         subject="runs",
     ),
     Panel(
+        name="trainings",
+        template="panels/trainings.html",
+        element_id="trainings-panel",
+        view=training_list,
+        touched_by=_about_trainings,
+        subject="trainings-or-all",
+        gap_s=TRAINING_GAP_S,
+        is_private=True,
+    ),
+    Panel(
+        name="training",
+        template="panels/training.html",
+        element_id="training-panel",
+        view=training_head,
+        touched_by=_about_trainings,
+        subject="training",
+        gap_s=TRAINING_GAP_S,
+        poll_s=5.0,
+    ),
+    Panel(
+        name="training-trends",
+        template="panels/training_trends.html",
+        element_id="training-trends-panel",
+        view=training_trends,
+        touched_by=_about_trainings,
+        subject="training",
+        gap_s=TRAINING_GAP_S,
+    ),
+    Panel(
+        name="predictions",
+        template="panels/predictions.html",
+        element_id="predictions-panel",
+        view=prediction_table,
+        touched_by=_about_trainings,
+        subject="predictions",
+        gap_s=TRAINING_GAP_S,
+        poll_s=5.0,
+    ),
+    Panel(
+        name="comparison",
+        template="panels/comparison.html",
+        element_id="comparison-panel",
+        view=comparison_detail,
+        touched_by=_about_trainings,
+        subject="comparison",
+        gap_s=TRAINING_GAP_S,
+    ),
+    Panel(
         name="log",
         template="panels/log.html",
         element_id="log-panel",
@@ -304,6 +366,13 @@ _ALL = (
 
 PANELS: Mapping[str, Panel] = {panel.name: panel for panel in _ALL}
 """By name."""
+
+
+def trainings_of(about: Mapping[str, str | None]) -> list[str]:
+    """The trainings that the subjects of panels name. Raises Invalid."""
+    named = [(about.get(name) or "").partition("?")[0] for name in ("training", "predictions")]
+    comparison = about.get("comparison")
+    return [job_id for job_id in (*named, *(jobs_of(comparison) if comparison is not None else ())) if job_id]
 
 
 def log_list_id(vm: str) -> str:

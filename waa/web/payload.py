@@ -550,3 +550,168 @@ class ThresholdBody(TypedDict):
     """From which score on tasks pass; null: the configured one."""
 
     threshold: float | None
+
+
+class TrainingPayload(TypedDict):
+    """A training that pushes predictions."""
+
+    job_id: str
+    title: str | None
+    status: str
+    error: str | None
+    total_count: int
+    latest_epoch: int | None
+    latest_step: int | None
+    created_at: float
+    changed_at: float
+    ended_at: float | None
+
+
+class TrainingsPayload(TypedDict):
+    """One's trainings, the one that spoke last first."""
+
+    jobs: list[TrainingPayload]
+
+
+class TrainingMade(TypedDict):
+    """A training, where its page and stream are, and its token, null: it was there already."""
+
+    job: TrainingPayload
+    token: str | None
+    stream: str
+    url: str
+
+
+class TrainingToken(TypedDict):
+    """A key that pushes to one training, shown once."""
+
+    token: str
+
+
+class PredictionPayload(TypedDict):
+    """A prediction; ``id`` is its pusher's name of it, ``seq`` its place in the training."""
+
+    id: str
+    job_id: str
+    seq: int
+    epoch: int
+    step: int
+    prompt: str
+    prediction: str
+    target: str | None
+    scores: dict[str, float]
+    exact_match: bool | None
+    metadata: dict[str, str | int | float | bool]
+    created_at: float
+    received_at: float
+
+
+class PredictionsPayload(TypedDict):
+    """Predictions, newest first; ``last_event_id`` is where a stream goes on from here."""
+
+    job_id: str
+    predictions: list[PredictionPayload]
+    total_count: int
+    last_event_id: str
+
+
+class EpochComplete(TypedDict):
+    """An epoch and what came of it so far."""
+
+    epoch: int
+    prediction_count: int
+    latest_step: int
+
+
+class EpochTrend(EpochComplete):
+    """The quality of an epoch: means of whatever was pushed."""
+
+    exact_match: float | None
+    scores: dict[str, float]
+    is_complete: bool
+
+
+class PredictionEvent(TypedDict):
+    """A new prediction; ``total_count`` is that of the training."""
+
+    type: str
+    prediction: PredictionPayload
+    total_count: int
+
+
+class TrendsEvent(TypedDict):
+    """All epochs."""
+
+    epochs: list[EpochTrend]
+
+
+class ItemError(TypedDict):
+    """What is wrong with one prediction of a batch."""
+
+    message: str
+    field: str | None
+
+
+class PredictionTaken(TypedDict):
+    """What became of a prediction: ``created`` or ``duplicate``."""
+
+    id: str
+    seq: int
+    status: str
+
+
+class BatchItem(TypedDict):
+    """What became of a prediction of a batch; ``invalid`` ones have no ``seq``."""
+
+    index: int
+    id: str | None
+    seq: int | None
+    status: str
+    error: ItemError | None
+
+
+class BatchTaken(TypedDict):
+    """What became of a batch; ``total_count`` is that of the training."""
+
+    results: list[BatchItem]
+    created: int
+    duplicates: int
+    invalid: int
+    total_count: int
+
+
+class TrainingBody(TypedDict, total=False):
+    """A new training, or a new title."""
+
+    job_id: str | None
+    title: str | None
+
+
+class FinishBody(TypedDict):
+    """How a training ended: completed, failed or cancelled."""
+
+    status: str
+    error: NotRequired[str | None]
+
+
+class PredictionBody(TypedDict):
+    """A prediction, or with ``predictions`` a batch of them."""
+
+    job_id: str
+    id: NotRequired[str | None]
+    epoch: int
+    step: int
+    prompt: str
+    prediction: str
+    target: NotRequired[str | None]
+    scores: NotRequired[dict[str, float] | None]
+    exact_match: NotRequired[bool | None]
+    metadata: NotRequired[dict[str, str | int | float | bool | None] | None]
+    created_at: NotRequired[float | None]
+
+
+class BatchBody(TypedDict):
+    """Up to 500 predictions, each with the fields of a single one but for ``job_id``."""
+
+    job_id: str
+    predictions: list[dict[str, object]]

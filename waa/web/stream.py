@@ -3,7 +3,6 @@
 from waa.core.event import Event
 from waa.web.base import BROWSER_COOKIE, BaseHandler
 from waa.web.feed import REPLAYED, clamp_interval
-from waa.web.panels import QUERY
 
 MAX_REPLAY = 5000
 """Events a client can catch up with; one that missed more gets a gap and a snapshot."""
@@ -52,9 +51,9 @@ class PanelStreamHandler(BaseHandler):
 
     async def get(self) -> None:
         panels = self.deps.panels
-        about = self.arguments(QUERY)
-        await panels.prepare(about["task"])
-        key = panels.key(self.one_argument("panels"), about)
+        about = self.subjects()
+        await panels.prepare(about)
+        key = panels.key(self.one_argument("panels"), about, is_all=self.sees_all)
         self.deps.streams.adopt(
             self,
             panels.group(key),

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from waa.core.attention import Limits
 from waa.core.dwell import UsualTime, unknown_time
 from waa.core.entity import Task
 from waa.core.state import State
+from waa.core.training import Training
+from waa.services.live_query import Seen
 from waa.services.task_record import RecordSeen
 from waa.web.terminal import LogLine
 
@@ -19,6 +22,24 @@ STALE_AFTER_S = 2 * HEARTBEAT_S
 
 def _unread(_task: Task) -> RecordSeen:
     return RecordSeen(is_reading=True)
+
+
+def _none_of(_owner: str | None) -> list[Training]:
+    return []
+
+
+def _unread_query(_subject: Any) -> Seen[Any]:
+    return Seen()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingLook:
+    """What views may ask of trainings. ``of``: those of a subject (see ``access.Identity``), None: all. ``predictions`` and
+    ``comparison`` give what is known of a table or a comparison, and may begin to read it anew."""
+
+    of: Callable[[str | None], Sequence[Training]] = _none_of
+    predictions: Callable[[Any], Seen[Any]] = _unread_query
+    comparison: Callable[[Any], Seen[Any]] = _unread_query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +77,7 @@ class Look:
     version: str = ""
     log_lines: Mapping[str, Sequence[LogLine]] = field(default_factory=dict)
     record_of: Callable[[Task], RecordSeen] = _unread
+    trainings: TrainingLook = TrainingLook()
     rate: float | None = None
     base: str = ""
 
