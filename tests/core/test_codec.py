@@ -14,8 +14,10 @@ from waa.core.logs.fact import Activity, TaskRef
 from waa.core.observation import Container, LogCursor, Machine, Reading
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import BootStage, ContainerStatus, Reason, TaskStatus
+from waa.core.training import Epoch, PredictionBatch, ScoreSum, Training
 
 FAILURE = Failure(reason=Reason.HOST_KEY, message="changed", remedy="remove the old one")
+TRAINED = Training(job_id="digits", owner="key:a", title="é", total=7, epoch=2, step=2**53 - 1, created_at=T0, changed_at=T0 + 0.1)
 FULL_VM = a_vm(
     connection=Connection(connected=False, since_at=T0, failure=FAILURE),
     container=Reading(value=Container(status=ContainerStatus.RUNNING, started_at=T0), since_at=T0, failure=FAILURE, failed_at=T0),
@@ -31,6 +33,9 @@ FULL_VM = a_vm(
         ("run", a_run(plan=(TaskRef(domain="d", task_id="t"),), arguments={"a": "é\x00\x1b"}, average_score=1 / 3, echoes=("x",))),
         ("task", a_task(action="a\nb", activity=Activity.ACTING, score=0.1 + 0.2, status=TaskStatus.FAILED)),
         ("trouble", Trouble(vm="vm-1", at=T0, failure=FAILURE)),
+        ("training", TRAINED),
+        ("epoch", Epoch(job_id="digits", epoch=3, count=2, scores={"loss": ScoreSum(n=2, total=0.1 + 0.2)}, first_at=T0, last_at=T0)),
+        ("predictions", PredictionBatch(training=TRAINED, first_seq=8, completed=(2,))),
     ],
 )
 def test_an_entity_comes_back_equal(kind: str, entity: Entity) -> None:
@@ -73,7 +78,7 @@ def test_what_json_cannot_say_is_said_otherwise() -> None:
 
 @pytest.mark.parametrize("type_", EventType)
 def test_every_event_type_names_its_entity(type_: EventType) -> None:
-    assert kind_of(type_) in ("vm", "run", "task", "trouble", "job", "incident")
+    assert kind_of(type_) in ("vm", "run", "task", "trouble", "job", "incident", "training", "predictions")
 
 
 def test_topics_are_resource_paths() -> None:

@@ -1,6 +1,7 @@
 """States to be looked at: VMs in all phases, runs with results, hostile text."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -13,9 +14,13 @@ from waa.core.observation import Container, GuestProbe, LogKind, LogSource, Mach
 from waa.core.spec import Origin, VmSpec
 from waa.core.state import State
 from waa.core.status import BootStage, ContainerStatus, Phase, Reason, RunStatus, TaskStatus
+from waa.core.training import Prediction, PredictionBatch, Training, extend
+from waa.services.live_query import Seen
+from waa.store.memory import MemoryPredictions, MemoryStore
 from waa.web.render import Renderer
 from waa.web.terminal import LogLine
-from waa.web.view import Look
+from waa.web.view import Look, TrainingLook
+from waa.web.views.training import read_pairs, read_window
 
 NOW = 1_770_208_291.0
 ROOT = Path(__file__).parents[2]
@@ -192,7 +197,64 @@ def a_fleet() -> State:
             vm="waa-1", at=NOW - 600, failure=Failure(reason=Reason.PARSE, message="A result file could not be read.", remedy="Look at it.")
         )
     )
+    train(state, "digits", title="Digits to words")
+    train(state, "other", matching=1)
     return state
+
+
+def a_prediction(number: int, epoch: int, *, job_id: str = "digits", matches: bool = True, text: str = "one two") -> Prediction:
+    """One of a training; ``number`` tells it and what it is about from the others of its epoch."""
+    return Prediction(
+        job_id=job_id,
+        client_id=f"{epoch}-{number}",
+        epoch=epoch,
+        step=100 * epoch + number,
+        prompt=f"{text} {number}",
+        prediction=text if matches else f"{text} {text}",
+        target=text,
+        scores={text: 0.5 + epoch / 10, "loss": 2.0 - epoch},
+        exact_match=matches,
+        metadata={text: text},
+        created_at=NOW - 60,
+        received_at=NOW - 50,
+    )
+
+
+def pushed(state: State, *predictions: Prediction) -> PredictionBatch:
+    """What a push does to a training of the state."""
+    job_id = predictions[0].job_id
+    return extend(state.trainings[job_id], state.epochs[job_id], predictions, NOW - 50)
+
+
+def train(state: State, job_id: str, *, epochs: int = 3, matching: int = 2, text: str = "one two", **fields: object) -> None:
+    """A training with four predictions an epoch, ``matching`` of which match at first, and one more each epoch."""
+    told: dict[str, object] = {"owner": "local", "created_at": NOW - 300, "changed_at": NOW - 300}
+    state.put(Training(job_id=job_id, **(told | fields)))  # type: ignore[arg-type]
+    for epoch in range(epochs):
+        items = [a_prediction(number, epoch, job_id=job_id, matches=number < matching + epoch, text=text) for number in range(4)]
+        state.put(pushed(state, *items))
+
+
+def predictions_of(state: State, job_id: str) -> list[Prediction]:
+    """What its database would hold: as many of each epoch as match, and as do not."""
+    found: list[Prediction] = []
+    for epoch, known in state.epochs[job_id].items():
+        text = next(iter(known.scores))
+        items = [a_prediction(number, epoch, job_id=job_id, matches=number < known.matched, text=text) for number in range(known.count)]
+        found += [replace(item, seq=len(found) + place) for place, item in enumerate(items, 1)]
+    return found
+
+
+def training_look(state: State) -> TrainingLook:
+    """What panels read of the trainings of a state."""
+    store = MemoryStore()
+    store.predictions |= {job_id: predictions_of(state, job_id) for job_id in state.trainings}
+    reader = MemoryPredictions(store)
+    return TrainingLook(
+        of=lambda _owner: sorted(state.trainings.values(), key=lambda training: training.job_id),
+        predictions=lambda subject: Seen(value=read_window(reader, subject)),
+        comparison=lambda subject: Seen(value=read_pairs(reader, subject)),
+    )
 
 
 def a_demo() -> State:
@@ -240,6 +302,8 @@ def a_hostile() -> State:
     state.put(a_task(other, 1, F, **text, task_id=HOSTILE))
     state.put(a_task(run, 2, R, worker=HOSTILE, repeats=9, attempt=2, **text, task_id=HOSTILE + "2"))
     state.put(Trouble(vm="waa-1", at=NOW, failure=failure))
+    train(state, "digits", text=HOSTILE, title=HOSTILE, error=HOSTILE)
+    train(state, "other", text=HOSTILE, title=HOSTILE, matching=0)
     return state
 
 
@@ -254,6 +318,7 @@ def a_look(state: State, **fields: object) -> Look:
         "version": "0.1.0",
         "csrf_token": "token-1",
         "log_lines": dict.fromkeys(state.vms, lines),
+        "trainings": training_look(state),
     }
     return Look(state=state, now=NOW, **(defaults | fields))  # type: ignore[arg-type]
 

@@ -8,6 +8,7 @@ import pytest
 from tests.core.builders import FILE, T0, task_facts
 from tests.web.house import House, Listener, house
 from tests.web.markup import read
+from tests.web.trainings import item, push
 from waa.core.observation import VmForgotten
 from waa.web.deps import WebSettings
 from waa.web.panels import PANELS
@@ -24,6 +25,8 @@ async def furnished(built: House) -> str:
     built.tails.take("vm-1", FILE, b"first line\nsecond line\n")
     await built.name("vm-2")
     await built.start_run(vm="vm-2")
+    for epoch in (0, 1):
+        await push(built, "digits", *(item(number, epoch) for number in range(3)))
     return str(next(iter(built.recorder.state.runs)))
 
 
@@ -36,6 +39,9 @@ def query(name: str, run_id: str) -> str:
         "results": f"?results={run_id}",
         "task": f"?task={task}",
         "runs": f"?runs={run_id},{run_id.replace('vm-1', 'vm-2')}",
+        "training": "?training=digits",
+        "predictions": f"?predictions={quote('digits?epoch=1', safe='')}",
+        "comparison": f"?comparison={quote('a=digits&ae=0&b=digits&be=1', safe='')}",
     }.get(PANELS[name].parameter or "", "")
 
 

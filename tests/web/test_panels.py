@@ -14,6 +14,7 @@ from waa.core.event import Event, EventType
 from waa.core.observation import Container, Reading
 from waa.core.state import State
 from waa.core.status import ContainerStatus, Phase, Reason, RunStatus, TaskStatus
+from waa.core.training import Training
 from waa.web.panels import PANELS, log_list_id
 from waa.web.view import STALE_AFTER_S
 from waa.web.views.background import TaskState, background_tasks
@@ -34,6 +35,10 @@ SUBJECTS = {
     "vm-incidents": "waa-1",
     "compare": "waa-1-20260204T113131,waa-4-20260204T113131",
     "task": "waa-1-20260204T113131/libreoffice_writer/010d8b7d-2f6a-4d1e-9c37-52a1f0e4b001-WOS//",
+    "training": "digits",
+    "training-trends": "digits",
+    "predictions": "digits?epoch=1",
+    "comparison": "a=digits&ae=0&b=other&be=2",
 }
 STATES = {"empty": State, "fleet": build.a_fleet, "crowd": build.a_crowd, "hostile": build.a_hostile, "demo": build.a_demo}
 
@@ -80,12 +85,13 @@ def test_every_panel_about_something_is_sound(name: str, state: str) -> None:
     assert section.attributes["hx-get"] == PANELS[name].url(subject)
 
 
+UNKNOWN = {"task": "nobody/clock/a//", "compare": "nobody,nowhere", "comparison": "a=nobody&b=nowhere"}
+
+
 @pytest.mark.parametrize("name", [*SUBJECTS, "live-eval"])
 def test_an_unknown_subject_is_not_found(name: str) -> None:
     with pytest.raises(NotFound):
-        RENDERER.panel(
-            PANELS[name], build.a_look(build.a_fleet()), {"task": "nobody/clock/a//", "compare": "nobody,nowhere"}.get(name, "nobody")
-        )
+        RENDERER.panel(PANELS[name], build.a_look(build.a_fleet()), UNKNOWN.get(name, "nobody"))
 
 
 @pytest.mark.parametrize(
@@ -394,6 +400,8 @@ def test_a_step_touches_what_shows_steps() -> None:
 def test_every_event_that_changes_a_view_touches_its_panel() -> None:
     vm, run, _ = build.running()
     before = build.a_state([vm, build.a_vm("waa-2")], [(run, (P, R)), (build.a_run("waa-4"), (P,))])
+    build.train(before, "digits")
+    build.train(before, "other")
     task = before.tasks[run.run_id][next(reversed(before.tasks[run.run_id]))]
     changes: list[tuple[EventType, Entity]] = [
         (EventType.VM_ADDED, build.a_vm("waa-9")),
@@ -410,6 +418,11 @@ def test_every_event_that_changes_a_view_touches_its_panel() -> None:
         (EventType.TROUBLE_MET, Trouble(vm="waa-1", at=NOW, failure=build.CLOSED)),
         (EventType.INCIDENT_OPENED, build.an_incident(run, task)),
         (EventType.INCIDENT_RESOLVED, replace(build.an_incident(run, task), ended_at=NOW)),
+        (EventType.TRAINING_CREATED, Training(job_id="new", owner="local", created_at=NOW, changed_at=NOW)),
+        (EventType.TRAINING_CHANGED, replace(before.trainings["digits"], title="Another")),
+        (EventType.TRAINING_REMOVED, before.trainings["digits"]),
+        (EventType.PREDICTIONS_ADDED, build.pushed(before, build.a_prediction(9, 1), build.a_prediction(9, 3))),
+        (EventType.PREDICTIONS_ADDED, build.pushed(before, build.a_prediction(9, 2, job_id="other"))),
     ]
     for type_, entity in changes:
         event, after = an_event(type_, entity), before.copy()
@@ -419,6 +432,6 @@ def test_every_event_that_changes_a_view_touches_its_panel() -> None:
             try:
                 is_same = panel.view(build.a_look(before), subject) == panel.view(build.a_look(after), subject)
             except NotFound:
-                assert type_ is EventType.VM_REMOVED
+                assert type_ in (EventType.VM_REMOVED, EventType.TRAINING_REMOVED)
                 continue
             assert is_same or panel.is_touched(event, subject), f"{type_} changes {name}"

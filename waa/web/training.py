@@ -149,9 +149,11 @@ class PredictionListHandler(ApiHandler):
     async def get(self, job_id: str) -> None:
         training = self.deps.trainings.need(self.need_identity(), job_id)
         wanted = PredictionFilter(epoch=self.number("epoch"), match=self.yes_or_no("match"))
-        limit = self.number("limit", most=MAX_PAGE) or MAX_PAGE
+        limit = self.number("limit", most=MAX_PAGE)
+        if limit == 0:
+            raise Invalid("limit", f"is a whole number from 1 to {MAX_PAGE}")
         before, after = self.number("before"), self.number("after") or 0
-        found = await self.deps.trainings.page(job_id, wanted, after=after, before=before, limit=limit, newest_first=True)
+        found = await self.deps.trainings.page(job_id, wanted, after=after, before=before, limit=limit or MAX_PAGE, newest_first=True)
         newest = max([training.total, *(prediction.seq for prediction in found[:1])])
         self.write_json(
             {
