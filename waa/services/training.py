@@ -76,6 +76,11 @@ class Trainings:
         self._arrived = asyncio.Event()
         self._is_closed = False
 
+    @property
+    def waiting(self) -> int:
+        """Predictions on their way into the store."""
+        return self._waiting
+
     async def run(self) -> None:
         """Take pushes in, until it is cancelled."""
         while True:
