@@ -12,7 +12,7 @@ from waa.web.pages import EmbedHandler, PageHandler
 
 ROOT = Path(__file__).parent.parent
 DOC = ROOT / "docs" / "events.md"
-SOURCES = ("waa/web/feed.py", "waa/web/panel_stream.py", "waa/web/stream_service.py")
+SOURCES = ("waa/web/feed.py", "waa/web/panel_stream.py", "waa/web/stream_service.py", "waa/web/training_feed.py")
 
 
 def text() -> str:
@@ -56,7 +56,7 @@ def test_every_internal_event_type_is_explained(type_: str) -> None:
 
 @pytest.mark.parametrize("path", endpoints())
 def test_every_endpoint_is_named(path: str) -> None:
-    told = re.sub(r"<(?:run|domain|task|attempt|file|job|token|panel|format)>", "<name>", text())
+    told = re.sub(r"<(?:run|domain|task|attempt|file|job|token|panel|format|epoch)>", "<name>", text())
     path = path.replace("\\.", ".").replace("<panel>", "<name>")
     assert re.search(rf"(?<![\w/-]){re.escape(path)}(?![\w/<-])", told)
 

@@ -26,7 +26,7 @@ SCOPE_WORDS: Mapping[Scope, str] = {
     Scope.VIEW: "See everything",
     Scope.OPERATE: "Add and remove VMs, set thresholds, import; includes view and ingest",
     Scope.INGEST: "Push results",
-    Scope.TRAINING: "Push predictions of a training",
+    Scope.TRAINING: "Create trainings and push their predictions",
     Scope.METRICS: "Read the server's figures",
     Scope.ADMIN: "Everything, keys of others and the audit log too",
 }
