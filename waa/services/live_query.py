@@ -55,6 +55,12 @@ class LiveQueries(Generic[Key, Value]):
         entry = self._entries.get(key)
         return entry.seen if entry is not None else Seen()
 
+    def refresh(self, key: Key) -> bool:
+        """Begin a reading where the answer may be outdated. Gives whether one is under way: its end is told."""
+        if self._is_due(key):
+            self._begin(key)
+        return key in self._readings
+
     async def load(self, key: Key, *, patience_s: float | None = None) -> Seen[Value]:
         """What is known when a reading that is due has ended, or after ``patience_s``: the reading then goes on."""
         if self._is_due(key) or key in self._readings:

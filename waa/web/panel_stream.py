@@ -96,6 +96,7 @@ class PanelStreams:
         self._clock_timer: asyncio.TimerHandle | None = None
         self._next_panels_s = 0.0
         self._next_of: dict[Subject, float] = {}
+        self._read_anew: set[Subject] = set()
         self._next_logs_s = 0.0
         self._records = records
         self._notifies = notifies
@@ -237,6 +238,7 @@ class PanelStreams:
     def _soil_known(self, panel: str, about: str) -> None:
         """What a panel rests on was read anew."""
         if (panel, about) in self._wanted() | self._cache.keys():
+            self._read_anew.add((panel, about))
             self._soil((panel, about))
 
     def _soil(self, subject: Subject) -> None:
@@ -270,9 +272,10 @@ class PanelStreams:
         dirty, self._dirty = self._dirty - early, set()
         for subject in early:
             self._soil(subject)
-        self._next_of |= {subject: now_s + PANELS[subject[0]].gap_s for subject in dirty if PANELS[subject[0]].gap_s}
         self._forget_empty()
         wanted = self._wanted()
+        dirty -= {subject for subject in dirty & wanted if self._is_behind(subject)}
+        self._next_of |= {subject: now_s + PANELS[subject[0]].gap_s for subject in dirty & wanted if PANELS[subject[0]].gap_s}
         changed = {subject: html for subject in dirty & wanted if (html := self._changed(subject)) is not None}
         for subject in dirty - wanted:
             self._cache.pop(subject, None)
@@ -280,6 +283,14 @@ class PanelStreams:
             parts = [_partial(name, changed[name, about]) for name, about in key.subjects if (name, about) in changed]
             if parts:
                 fanout.publish(_unnamed(parts))
+
+    def _is_behind(self, subject: Subject) -> bool:
+        """Whether what a panel rests on is being read anew: it is rendered when that is over, and not before."""
+        name, about = subject
+        if subject in self._read_anew:
+            self._read_anew.discard(subject)
+            return False
+        return self._queries is not None and about is not None and self._queries.refresh(name, about)
 
     def _flush_logs(self) -> None:
         self._log_timer = None

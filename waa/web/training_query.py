@@ -29,6 +29,12 @@ class TrainingQueries:
             read=comparison, moment=lambda subject: (total(subject.first.job_id), total(subject.second.job_id)), clock=clock
         )
 
+    def refresh(self, panel: str, about: str) -> bool:
+        """Whether what a panel rests on is being read anew."""
+        if panel == "predictions":
+            return self.predictions.refresh(PredictionSubject.parse(about))
+        return panel == "comparison" and self.comparisons.refresh(ComparisonSubject.parse(about))
+
     async def close(self) -> None:
         """End what is being read. May be called twice."""
         await self.predictions.close()
