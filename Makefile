@@ -47,6 +47,7 @@ bench: $(VENV)/.test system ## run the benchmarks (several minutes)
 	$(BIN)/python bench/fanout.py
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/imports.py
+	$(BIN)/python bench/predictions.py
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build

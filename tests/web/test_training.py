@@ -1,6 +1,8 @@
 """Trainings over HTTP: pushing, reading, streaming, and who may (requirements E1 to E5)."""
 
 import json
+import re
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -221,6 +223,31 @@ async def test_a9_an_id_that_is_not_ours_or_too_old_gives_a_gap() -> None:
             listener = await built.listen("/api/training/predictions/digits/stream", headers={"Last-Event-ID": last_id})
             assert (await listener.until("gap")).data["message"]
             assert (await listener.until("trends_update")).data["epochs"][0]["prediction_count"] == MAX_REPLAY + 500
+
+
+async def test_e5_who_accepts_gzip_gets_each_message_compressed_as_it_comes() -> None:
+    async with house() as built:
+        await push(built, "digits", item(0))
+        path = "/api/training/predictions/digits/stream"
+        plain = await built.listen(path, headers={"Accept-Encoding": "gzip;q=0, identity"})
+        packed = await built.listen(path, headers={"Accept-Encoding": "br, gzip"})
+        assert "Content-Encoding" not in plain.headers
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert "Accept-Encoding" in packed.headers["Vary"]
+        inflate, text = zlib.decompressobj(zlib.MAX_WBITS | 16), ""
+        for number in range(1, 4):
+            await push(built, "digits", item(number))
+            while f'"seq":{number + 1},' not in text:
+                size = int(await packed.reader.readline(), 16)
+                text += inflate.decompress((await packed.reader.readexactly(size + 2))[:-2]).decode()
+        assert await told(plain, 3) == [2, 3, 4]
+        assert [int(seq) for seq in re.findall(r'"seq":(\d+)', text)] == [2, 3, 4]
+        assert text.startswith('event: connected\ndata: {"jobId":"digits"}\n\n')
+        await send(built, "/api/training/jobs/digits", None, method="DELETE")
+        await ends(plain)
+        while size := int(await packed.reader.readline(), 16):
+            inflate.decompress(await packed.reader.readexactly(size))
+            await packed.reader.readexactly(2)
 
 
 async def test_e2_a_heartbeat_tells_the_time_every_15_s() -> None:

@@ -145,6 +145,8 @@ class Subscriber:
         self.leave(cause)
         self._lingers = lingers
         self._stream.max_write_buffer_size = None
+        if self.fanout.is_compressed and farewell:
+            farewell = sse.deflated(farewell)
         with suppress(StreamClosedError):
             self._stream.write(sse.chunk(farewell) + sse.END if self._chunked else farewell)
         if self._stream.writing():
@@ -311,6 +313,9 @@ class Fanout:
     Without ``catch_up`` it is a log: a subscriber that lags by more than ``max_buffer_bytes`` is reset and resumes by
     id. With it, it is a view: a subscriber that lags is sent nothing until its buffer has drained, and then
     ``catch_up(subscriber)``, the present state as complete messages.
+
+    ``is_compressed`` (logs only): what is published is compressed, once for all. The stream ends without gzip's last word, which holds
+    a checksum of all that one client got; readers of streams do not wait for it.
     """
 
     def __init__(
@@ -319,6 +324,7 @@ class Fanout:
         pace: Pace,
         *,
         catch_up: Callable[[Subscriber], bytes] | None,
+        is_compressed: bool,
         max_buffer_bytes: int,
         on_leave: Callable[[Subscriber], None],
         on_gone: Callable[[Subscriber], None],
@@ -326,6 +332,7 @@ class Fanout:
         self.counts = counts
         self.pace = pace
         self.catch_up = catch_up
+        self.is_compressed = is_compressed
         self.max_buffer_bytes = max_buffer_bytes
         self.is_finished = False
         self.published = 0
@@ -364,6 +371,8 @@ class Fanout:
             raise RuntimeError("this group is finished")
         if not self._members or not payload:
             return
+        if self.is_compressed:
+            payload = sse.deflated(payload)
         self.published += 1
         self.counts.published += 1
         self._queue.append(payload)

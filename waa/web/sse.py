@@ -1,6 +1,8 @@
 """Bytes of server-sent events and of HTTP/1.1 chunks. Lines end in LF alone: a chunk that is cut between CR and LF
 makes some clients dispatch an event without its data."""
 
+import zlib
+
 END = b"0\r\n\r\n"
 """The last chunk of a chunked body."""
 
@@ -43,6 +45,18 @@ def chunk(payload: bytes) -> bytes:
 def unchunk(frame: bytes) -> bytes:
     """The payload of what ``chunk`` returned."""
     return frame[frame.index(b"\n") + 1 : -2] if frame else b""
+
+
+GZIP_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+"""Before the first part of a compressed stream."""
+GZIP_LEVEL = 6
+
+
+def deflated(payload: bytes) -> bytes:
+    """``payload`` compressed, for whoever reads a stream that began with GZIP_HEAD, whatever came before: it refers to nothing that not
+    all of them have got, and ends where it can be read at once."""
+    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
 
 
 def _lines(data: str | bytes) -> list[bytes]:

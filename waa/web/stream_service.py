@@ -89,12 +89,14 @@ class StreamService:
         self,
         *,
         catch_up: Callable[[Subscriber], bytes] | None = None,
+        is_compressed: bool = False,
         heartbeat: Callable[[], bytes] | None = None,
         heartbeat_s: float = 30.0,
         idle_s: float | None = None,
     ) -> Fanout:
         """A new group: a log without ``catch_up``, a view with it. ``heartbeat`` returns a complete named message, sent
-        every ``heartbeat_s``; a stream that was sent nothing but heartbeats for ``idle_s`` ends, and resumes by id.
+        every ``heartbeat_s``; a stream that was sent nothing but heartbeats for ``idle_s`` ends, and resumes by id. ``is_compressed``:
+        for clients that accept gzip.
 
         The service does not keep a group that is empty: forget it, and it is gone.
         """
@@ -102,6 +104,7 @@ class StreamService:
             self.counts,
             Pace(heartbeat=heartbeat, heartbeat_s=heartbeat_s, idle_s=idle_s),
             catch_up=catch_up,
+            is_compressed=is_compressed,
             max_buffer_bytes=self._limits.max_buffer_bytes,
             on_leave=self._on_leave,
             on_gone=self._on_gone,
@@ -135,6 +138,9 @@ class StreamService:
         if refusal is not None:
             self._refuse(handler, refusal)
             return None
+        if fanout.is_compressed:
+            first = sse.GZIP_HEAD + sse.deflated(first)
+            headers = {**(headers or {}), "Content-Encoding": "gzip"}
         stream = _detach(handler, first, headers or {})
         if stream is None:
             return None

@@ -10,7 +10,7 @@ from waa.services.training import Taken
 from waa.web.api import ApiHandler
 from waa.web.base import BROWSER_COOKIE, BaseHandler
 from waa.web.payload import BatchItem, FinishBody, TrainingBody
-from waa.web.training_feed import epoch_trend, prediction_payload, training_payload
+from waa.web.training_feed import GroupKey, epoch_trend, prediction_payload, training_payload
 
 MAX_PAGE = 500
 MAX_ERROR = 2_000
@@ -187,15 +187,26 @@ class PredictionStreamHandler(BaseHandler):
         missed = await feed.missed(job_id, last_id) if last_id else []
         # From here to adopt() there is no await: what was missed and the membership fit together.
         self.deps.trainings.need(self.need_identity(), job_id)
+        key = GroupKey(job_id, epoch, is_compressed=accepts_gzip(self.request.headers.get("Accept-Encoding", "")))
+        self.add_header("Vary", "Accept-Encoding")
         self.deps.streams.adopt(
             self,
-            feed.group((job_id, epoch)),
-            first=feed.first((job_id, epoch), missed or [], has_gap=missed is None),
+            feed.group(key),
+            first=feed.first(key, missed or [], has_gap=missed is None),
             key=self.get_cookie(BROWSER_COOKIE),
             address=self.request.remote_ip or "",
             owner=self.need_identity().handle,
             resumed=bool(last_id),
         )
+
+
+def accepts_gzip(header: str) -> bool:
+    """Whether a client takes compressed answers."""
+    for entry in header.lower().split(","):
+        name, _, parameters = entry.partition(";")
+        if name.strip() == "gzip":
+            return parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
 
 
 def whole_number(name: str, text: str | None, most: int) -> int | None:

@@ -7,9 +7,10 @@ memory, so that from reading the rest to joining the group nothing falls between
 import asyncio
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from waa.core.codec import encode
 from waa.core.event import Event, EventType
@@ -33,8 +34,16 @@ MAX_RECENT_TEXT = 2_000_000
 MAX_TRAININGS = 32
 """Of which the newest predictions are kept: those that pushed last."""
 
-GroupKey = tuple[str, int | None]
-"""A training, and the one epoch that is told, None: all."""
+MAX_PART_BYTES = 24 * 1024
+"""Of messages that are published as one: more than a socket takes at once would make laggards of everybody."""
+
+
+class GroupKey(NamedTuple):
+    """A training, the one epoch that is told (None: all), and whether compressed."""
+
+    job_id: str
+    epoch: int | None = None
+    is_compressed: bool = False
 
 
 @dataclass(slots=True)
@@ -71,7 +80,9 @@ class TrainingFeed:
         """The group of a training's streams that tell the same."""
         self._groups = {known: fanout for known, fanout in self._groups.items() if len(fanout)}
         if key not in self._groups:
-            self._groups[key] = self._streams.fanout(heartbeat=self._heartbeat, heartbeat_s=HEARTBEAT_S, idle_s=IDLE_S)
+            self._groups[key] = self._streams.fanout(
+                heartbeat=self._heartbeat, heartbeat_s=HEARTBEAT_S, idle_s=IDLE_S, is_compressed=key.is_compressed
+            )
         return self._groups[key]
 
     async def missed(self, job_id: str, last_id: str) -> list[Prediction] | None:
@@ -95,11 +106,11 @@ class TrainingFeed:
 
     def first(self, key: GroupKey, missed: Sequence[Prediction], *, has_gap: bool) -> bytes:
         """What a client is told at once. Call with no ``await`` before it joins its group."""
-        job_id, epoch = key
+        job_id = key.job_id
         parts = [sse.encode(encode({"jobId": job_id}), event="connected")]
         if has_gap:
             parts.append(self._now(job_id, "gap", {"message": "earlier predictions are not told again; read them page by page"}))
-        wanted = PredictionFilter(epoch=epoch)
+        wanted = PredictionFilter(epoch=key.epoch)
         parts += [self._message(prediction) for prediction in missed if wanted.keeps(prediction)]
         parts.append(self._trends(key))
         return b"".join(parts)
@@ -139,10 +150,11 @@ class TrainingFeed:
         if not keys:
             return
         messages = [(prediction.epoch, self._message(prediction)) for prediction in batch.predictions]
-        for job_id, epoch in keys:
-            told = [message for number, message in messages if epoch in (None, number)]
-            told += [self._complete(found) for found in batch.epochs if found.epoch in batch.completed and epoch in (None, found.epoch)]
-            self._groups[job_id, epoch].publish(b"".join(told))
+        complete = [(found.epoch, self._complete(found)) for found in batch.epochs if found.epoch in batch.completed]
+        for key in keys:
+            told = (message for epoch, message in (*messages, *complete) if key.epoch in (None, epoch))
+            for part in _parts(told):
+                self._groups[key].publish(part)
         self._touched.add(batch.job_id)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TRENDS_EVERY_S, self._tell_trends)
@@ -155,7 +167,7 @@ class TrainingFeed:
                 self._groups[key].publish(self._trends(key))
 
     def _keys(self, job_id: str) -> list[GroupKey]:
-        return [key for key, fanout in self._groups.items() if key[0] == job_id and len(fanout)]
+        return [key for key, fanout in self._groups.items() if key.job_id == job_id and len(fanout)]
 
     def _total(self, job_id: str) -> int:
         training = self._state.trainings.get(job_id)
@@ -173,7 +185,7 @@ class TrainingFeed:
         return self._now(epoch.job_id, "epoch_complete", epoch_complete(epoch))
 
     def _trends(self, key: GroupKey) -> bytes:
-        job_id, epoch = key
+        job_id, epoch = key.job_id, key.epoch
         epochs = self._state.epochs.get(job_id, {})
         told = [epoch_trend(known) for number, known in sorted(epochs.items()) if epoch in (None, number)]
         return self._now(job_id, "trends_update", {"epochs": told})
@@ -234,6 +246,19 @@ def training_payload(training: Training) -> TrainingPayload:
         "changed_at": training.changed_at,
         "ended_at": training.ended_at,
     }
+
+
+def _parts(messages: Iterable[bytes]) -> Iterator[bytes]:
+    """Messages joined."""
+    part: list[bytes] = []
+    size = 0
+    for message in messages:
+        if size and size + len(message) > MAX_PART_BYTES:
+            yield b"".join(part)
+            part, size = [], 0
+        part.append(message)
+        size += len(message)
+    yield b"".join(part)
 
 
 def _size(prediction: Prediction) -> int:
