@@ -1,6 +1,7 @@
 """What a server has not taken survives the death of either side, and is sent once."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,15 +17,18 @@ from tests.client.test_batch import adds_up, files, give, steps
 from tests.support.server import ROOT
 from waa.client import Client
 
+pytestmark = pytest.mark.slow
 Told = Callable[[], list[str]]
 Train = Callable[..., subprocess.Popen[str]]
 
 TRAINING = """
-import os, sys
+import os, resource, sys
 from waa.client import Client
 
 url, spool, first, last, end = sys.argv[1:]
 batch = Client(url, spool=spool).training_predictions.batch("clock-1", close_timeout_s=20)
+if end == "small":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
 for number in range(int(first), int(last)):
     batch.create(epoch=0, step=number, prompt=str(number), prediction="one")
 if end == "fork" and os.fork() == 0:
@@ -35,6 +39,7 @@ if end != "fork":
     print("given", flush=True)
 if end != "exit":
     sys.stdin.read()
+    print(batch.close())
 """
 
 
@@ -114,9 +119,10 @@ def test_a_server_that_is_killed_and_started_again_gets_everything_once(process:
     client.training_jobs.create(JOB)
     with client.training_predictions.batch(JOB, max_count=7, close_timeout_s=30) as predictions:
         for start in range(0, 600, 200):
-            give(predictions, *range(start, start + 200))
+            give(predictions, *range(start, start + 150))
             until(partial(process.holds, start + 1))
             process.kill()
+            give(predictions, *range(start + 150, start + 200))
             until(lambda: predictions.report.trouble)
             assert predictions.report.waiting
             process.start()
@@ -142,6 +148,31 @@ def test_a_training_that_is_killed_is_sent_by_the_next_start(client: Client, boa
     assert steps(board) == list(range(60))
     assert report.recovered == 50
     assert adds_up(report)
+    assert not files(spool)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whoever_is_killed_whenever_all_are_stored_once_and_in_order(process: BoardProcess, spool: Path, train: Train, seed: int) -> None:
+    chance = random.Random(seed)
+    client = Client(process.url, spool=spool)
+    client.training_jobs.create(JOB)
+    starts = range(0, 40_000, 10_000)
+    for start in starts:
+        training = train(start, start + 2000, url=process.url)
+        until(partial(process.holds, len(process.steps()) + chance.randint(1, 1500)))
+        if chance.random() < 0.5:
+            process.kill()
+            process.start()
+        training.kill()
+        training.wait()
+    with client.training_predictions.batch(JOB, close_timeout_s=30) as predictions:
+        assert predictions.flush(30)
+    found = process.steps()
+    assert found == sorted(set(found))
+    for start in starts:
+        numbers = [step - start for step in found if start <= step < start + 10_000]
+        assert numbers == list(range(len(numbers))), "only what was given last can be missing"
+    assert adds_up(predictions.report)
     assert not files(spool)
 
 
@@ -210,6 +241,19 @@ def test_a_record_that_was_cut_by_a_crash_is_counted(client: Client, board: Boar
     assert adds_up(predictions.report)
     assert not files(spool)
     assert "torn" in told()[-1]
+
+
+def test_what_the_disk_has_no_room_for_is_sent_from_memory(board: Board, spool: Path, train: Train) -> None:
+    board.is_open.clear()
+    training = train(0, 100, "small")
+    assert said(training) == "given"
+    until(lambda: board.connections)
+    board.is_open.set()
+    output, _ = training.communicate(timeout=30)
+    assert output.startswith("100 stored, 0 waiting, dropped: none")
+    assert "File too large" in output or "No space left" in output
+    assert steps(board) == list(range(100))
+    assert not files(spool)
 
 
 @pytest.mark.parametrize("damage", [b"\0" * 9, b"!/finish", b"!/../jobs {}", b"}{", b"[]"])
