@@ -89,7 +89,7 @@ class TrainingBatch:
         self._dropped: Counter[str] = Counter()
         self._bytes = self._waiting = 0
         self._trouble = self._last_drop = ""
-        self._is_closing = self._is_written = self._is_forked = False
+        self._is_recovered = self._is_closing = self._is_written = self._is_forked = False
         self._deadline = math.inf
         self._told_at, self._told_drops = -math.inf, 0
         self._make_locks()
@@ -125,9 +125,9 @@ class TrainingBatch:
             self._refuse(Invalid("status", "is completed, failed or cancelled"))
 
     def flush(self, timeout_s: float = 10.0) -> bool:
-        """Wait until the server has taken everything; whether it has within the time."""
+        """Wait until the server has taken everything, also what was left by an earlier process; whether it has within the time."""
         with self._lock:
-            return self._settled.wait_for(lambda: not self._fresh and not self._pending, timeout_s)
+            return self._settled.wait_for(lambda: self._is_recovered and not self._bytes, timeout_s)
 
     @property
     def report(self) -> Report:
@@ -259,6 +259,9 @@ class TrainingBatch:
                     self._drop("torn", "the process died while it was written", torn)
                 self._pending.extend(_Held(record, at, segment) for record in records)
                 self._to_send.notify()
+        with self._lock:
+            self._is_recovered = True
+            self._settled.notify_all()
 
     def _news_in_s(self) -> float | None:
         """In how many seconds to warn; None: all is well, or told."""
