@@ -17,6 +17,7 @@ ALLOWED = {
     "services": {"services", "core", "hub"},
     "web": {"web", "core", "hub", "services"},
     "demo": {"demo", "core"},
+    "sdk": {"sdk"},
 }
 CONFINED = {
     "paramiko": ("waa/probes/ssh", "waa/demo/"),
