@@ -325,6 +325,7 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
         StreamLimits(
             max_streams=config.max_streams,
             max_per_address=config.max_streams_per_address,
+            max_per_owner=config.max_streams_per_user,
             max_per_browser=config.max_streams_per_browser,
             lifetime_s=config.stream_lifetime_s,
         )

@@ -83,6 +83,7 @@ class Config:
     live_files: str = _setting("", "Folder with benchmark_live.json and benchmark_progress.json to show too; empty: none.")
     max_streams: int = _setting(10000, "Streams at once, in all.", low=1, high=100000)
     max_streams_per_address: int = _setting(1000, "Streams at once from one address.", low=1, high=100000)
+    max_streams_per_user: int = _setting(500, "Streams at once of one key or session, where there is a login.", low=1, high=100000)
     max_streams_per_browser: int = _setting(4, "Streams at once of one browser; the oldest polls instead.", low=1, high=100)
     stream_lifetime_s: float = _setting(
         1800.0, "A stream ends after this time, give or take a fifth; its client resumes.", unit="s", low=10, high=86400

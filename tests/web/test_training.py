@@ -19,6 +19,7 @@ from waa.core.access import LOCAL
 from waa.core.training import TrainingStatus
 from waa.services.access import AccessRules, Client
 from waa.web.deps import WebSettings
+from waa.web.stream_service import StreamLimits
 from waa.web.training_feed import MAX_RECENT, MAX_REPLAY
 
 PUSH = "/api/training/predictions"
@@ -364,6 +365,30 @@ async def test_e3_a_token_pushes_to_its_training_alone() -> None:
         key_id = token.split("_")[1]
         await built.access.revoke_key(LOCAL, Client(), key_id)
         await listener.until("signed_out")
+
+
+async def test_e5_a_key_has_so_many_streams_and_no_more() -> None:
+    async with house(rules=AccessRules(is_required=True), limits=StreamLimits(max_per_owner=2)) as built:
+        keys = [(await built.access.create_key(LOCAL, Client(), name=name, scopes=["training"]))[1] for name in ("a", "b")]
+        path = "/api/training/predictions/digits/stream"
+        await push(built, "digits", item(0), key=keys[0])
+        await push(built, "mine", item(0), key=keys[1])
+        first, *_ = [await built.listen(path, headers={"X-API-Key": keys[0]}) for _ in range(2)]
+        refused = await built.ask(path, headers={"X-API-Key": keys[0]})
+        assert (refused.code, refused.headers["Retry-After"]) == (429, "30")
+        assert (await built.listen("/api/training/predictions/mine/stream", headers={"X-API-Key": keys[1]})).status == 200
+        await first.close()
+        await until(lambda: built.streams.active == 2, "its end")
+        assert (await built.listen(path, headers={"X-API-Key": keys[0]})).status == 200
+
+
+async def test_e5_figures_tell_of_predictions() -> None:
+    async with house() as built:
+        await push(built, "digits", item(0), item(0), {"epoch": 1})
+        figures = (await built.ask("/metrics")).body.decode()
+        for outcome in ("created", "duplicate", "invalid"):
+            assert f'waa_predictions_total{{outcome="{outcome}"}} 1.0' in figures
+        assert "waa_predictions_waiting 0.0" in figures
 
 
 # --- pages ---

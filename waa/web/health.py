@@ -6,6 +6,7 @@ from http import HTTPStatus
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from waa.services.training import Trainings
 from waa.web.base import BaseHandler
 from waa.web.stream_service import StreamService
 
@@ -28,11 +29,12 @@ class ReadyHandler(BaseHandler):
         self.write_json({"status": "ok" if healthy else "the store does not take records now"}, status)
 
 
-class StreamCollector:
-    """The counts of the stream service in Prometheus' form."""
+class Collector:
+    """The counts of the stream service and of trainings in Prometheus' form."""
 
-    def __init__(self, streams: StreamService) -> None:
+    def __init__(self, streams: StreamService, trainings: Trainings) -> None:
         self._streams = streams
+        self._trainings = trainings
 
     def collect(self) -> Iterator[Metric]:
         counts = self._streams.counts
@@ -48,6 +50,11 @@ class StreamCollector:
         for cause, count in counts.closed.items():
             closed.add_metric([cause.value], count)
         yield closed
+        predictions = CounterMetricFamily("waa_predictions", "Predictions pushed, by what became of them", labels=["outcome"])
+        for outcome in ("created", "duplicate", "invalid"):
+            predictions.add_metric([outcome], self._trainings.counts[outcome])
+        yield predictions
+        yield GaugeMetricFamily("waa_predictions_waiting", "Predictions on their way into the store", value=self._trainings.waiting)
 
 
 class MetricsHandler(BaseHandler):
@@ -55,6 +62,6 @@ class MetricsHandler(BaseHandler):
 
     def get(self) -> None:
         registry = CollectorRegistry()
-        registry.register(StreamCollector(self.deps.streams))
+        registry.register(Collector(self.deps.streams, self.deps.trainings))
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
         self.write(generate_latest(registry))

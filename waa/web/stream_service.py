@@ -38,6 +38,7 @@ class StreamLimits:
 
     max_streams: int = 10_000
     max_per_address: int = 256
+    max_per_owner: int = 256
     max_per_browser: int = 4
     max_buffer_bytes: int = 1024 * 1024
     send_buffer_bytes: int = 64 * 1024
@@ -132,9 +133,9 @@ class StreamService:
         closing connection soon after.
 
         None: there is no stream, and the handler is answered, because it asked HEAD, the client has gone, there are too many
-        streams from its ``address`` (429) or in all (503), or the service closes (503).
+        streams from its ``address`` or of its ``owner`` (429) or in all (503), or the service closes (503).
         """
-        refusal = self._refusal(address)
+        refusal = self._refusal(address, owner)
         if refusal is not None:
             self._refuse(handler, refusal)
             return None
@@ -201,13 +202,15 @@ class StreamService:
                 if ended % ENDS_PER_TURN == 0:
                     await asyncio.sleep(0)
 
-    def _refusal(self, address: str) -> HTTPError | None:
+    def _refusal(self, address: str, owner: str) -> HTTPError | None:
         if self._is_closing:
             return HTTPError(503, "streams are closing")
         if self._active >= self._limits.max_streams:
             return HTTPError(503, "too many streams")
         if self._by_address[address] >= self._limits.max_per_address:
             return HTTPError(429, "too many streams from %s", address)
+        if owner and len(self._by_owner.get(owner, ())) >= self._limits.max_per_owner:
+            return HTTPError(429, "too many streams of one login or key")
         return None
 
     def _refuse(self, handler: RequestHandler, error: HTTPError) -> None:
