@@ -12,7 +12,7 @@ import pytest
 
 from tests.client.conftest import until
 from tests.client.test_batch import adds_up, files, give
-from tests.support.server import ROOT, Server
+from tests.support.server import ROOT, Server, wait_for
 from waa.client import Client, Refused
 
 pytestmark = pytest.mark.slow
@@ -121,11 +121,13 @@ def guarded(tmp_path: Path) -> Iterator[Server]:
 
 
 def made_key(server: Server, name: str) -> str:
-    """A key that may push, made as an administrator does."""
+    """A key that may push, made as an administrator does; the running server looks once a second whether there are new ones."""
     command = [sys.executable, str(ROOT / "server.py"), "keys", "create", "--name", name, "--scope", "training"]
     environment = {"PATH": os.environ["PATH"], "WAA_DATA": str(server.folder / "data")}
     made = subprocess.run(command, cwd=server.folder, env=environment, capture_output=True, text=True, check=True)
-    return next(word for word in made.stdout.split() if word.startswith("waa_"))
+    key = next(word for word in made.stdout.split() if word.startswith("waa_"))
+    wait_for(lambda: server.send("GET", "/api/training/jobs", headers={"X-API-Key": key})[0] == 200, what="the server to know the key")
+    return key
 
 
 def test_a_token_is_good_for_its_job_and_a_wrong_key_loses_nothing(guarded: Server, tmp_path: Path) -> None:
