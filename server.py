@@ -40,6 +40,7 @@ from waa.probes.files import read_live_files
 from waa.probes.host import HostWatch
 from waa.probes.local import LocalOpener
 from waa.probes.opener import Opener
+from waa.probes.retail_prices import RetailPrices
 from waa.probes.ssh import SshOpener
 from waa.services.access import Access, AccessRules
 from waa.services.dwell import DwellTimes
@@ -47,9 +48,11 @@ from waa.services.importer import Importer
 from waa.services.jobs import Jobs
 from waa.services.live_files import NAME as LIVE_FILES_NAME
 from waa.services.live_files import LiveFiles
+from waa.services.meter import Meters
 from waa.services.monitor import Monitor
 from waa.services.oidc import OpenIdLogins
 from waa.services.picture import Pictures
+from waa.services.prices import Prices
 from waa.services.recorder import Recorder
 from waa.services.result_reader import ResultReader
 from waa.services.screens import ScreenCheck
@@ -61,6 +64,7 @@ from waa.services.watchman import Watchman
 from waa.store.access import SqlAccessStore
 from waa.store.pictures import PictureFolder
 from waa.store.prediction import SqlPredictions
+from waa.store.price_file import PriceFile
 from waa.store.sql import SqlStore
 from waa.store.thumbnail import shrink
 from waa.tls import Tls
@@ -187,6 +191,7 @@ class Services:
     live_files: LiveFiles | None
     dwell_times: DwellTimes
     trainings: Trainings
+    meters: Meters
 
 
 @asynccontextmanager
@@ -255,6 +260,12 @@ async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) ->
     stack.push_async_callback(demo.close)
     stack.push_async_callback(monitor.close)
     await _name_vms(config, recorder, clock)
+    prices = _prices(config, clock)
+    stack.push_async_callback(prices.close)
+    await prices.open()
+    meters = Meters(recorder=recorder, prices=prices, seen_at=monitor.seen_at, machine_at=monitor.machine_at, clock=clock)
+    stack.push_async_callback(meters.close)
+    await meters.open()
     monitor.start()
     await demo.start()
     live_files = _live_files(config, recorder, monitor, clock)
@@ -275,7 +286,13 @@ async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) ->
     dwell_times = DwellTimes(recorder)
     watchman = Watchman(recorder=recorder, limits=limits, clock=clock, usual_s=dwell_times.usual_s)
     screens = ScreenCheck(recorder=recorder, reader=monitor, repeats=limits.loop_repeats, clock=clock)
-    for name, work in (("dwell times", dwell_times.run), ("watchman", watchman.run), ("screens", screens.run)):
+    for name, work in (
+        ("dwell times", dwell_times.run),
+        ("watchman", watchman.run),
+        ("screens", screens.run),
+        ("meters", meters.run),
+        ("prices", prices.run),
+    ):
         supervisor.start(name, work)
     return Services(
         recorder=recorder,
@@ -291,6 +308,7 @@ async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) ->
         live_files=live_files,
         dwell_times=dwell_times,
         trainings=trainings,
+        meters=meters,
     )
 
 
@@ -319,6 +337,7 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
             log_lines=log_lines,
             record_of=services.records.peek,
             trainings=training_look,
+            quote_of=services.meters.quote,
         )
 
     streams = StreamService(
@@ -405,6 +424,16 @@ async def _name_vms(config: Config, recorder: Recorder, clock: Clock) -> None:
             await recorder.record(VmForgotten(vm=vm.name, at=clock()), wait=True)
     for spec in config.vms:
         await recorder.record(VmNamed(vm=spec.name, at=clock(), spec=spec), wait=True)
+
+
+def _prices(config: Config, clock: Clock) -> Prices:
+    return Prices(
+        entries=config.prices,
+        currency=config.currency,
+        clock=clock,
+        listed=RetailPrices(config.azure_prices_url) if config.azure_prices else None,
+        cache=PriceFile(config.data / "prices.json"),
+    )
 
 
 def _report(supervisor: Supervisor, recorder: Recorder, now: float, name: str, error: Exception) -> None:
@@ -502,6 +531,8 @@ def _limits(config: Config) -> Limits:
         idle_after_s=config.idle_after_s,
         guest_down_after_s=config.guest_down_after_s,
         loop_repeats=config.loop_repeats,
+        run_budget=config.run_budget,
+        monthly_budget=config.monthly_budget,
     )
 
 

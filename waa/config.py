@@ -19,11 +19,12 @@ from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 from waa.core.access import parse_scopes
-from waa.core.codec import spec_from
+from waa.core.codec import convert, spec_from
 from waa.core.destination import rule
 from waa.core.error import Invalid, WaaError
 from waa.core.logs.mask import compile_patterns, is_secret, mask
 from waa.core.oidc import check_issuer, conditions
+from waa.core.price import CURRENCY, PriceEntry
 from waa.core.proxy import parse_proxies
 from waa.core.spec import Origin, VmSpec
 
@@ -58,7 +59,7 @@ def _setting(default: Any, help_text: str, *, unit: str = "", low: float | None 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Every setting with its default, unit, bounds and help line; ``vms`` come from ``[[vm]]`` tables."""
+    """Every setting with its default, unit, bounds and help line; ``vms`` come from ``[[vm]]`` tables, ``prices`` from ``[[price]]``."""
 
     host: str = _setting("127.0.0.1", "Address to listen on. Beyond this machine a login is needed (see auth).")
     port: int = _setting(8765, "Port to listen on; 0 takes any free one.", low=0, high=65535)
@@ -153,8 +154,16 @@ class Config:
     import_roots: tuple[str, ...] = _setting((), "Folders below which results may be imported; empty: any, for clients on this machine.")
     upload_limit_mb: float = _setting(2000.0, "Size of an uploaded archive of results, at most.", unit="MB", low=1, high=1_000_000)
     ssh_threads: int = _setting(8, "Threads for each kind of SSH work: connecting, jump hosts, commands, name look-ups.", low=1, high=64)
+    currency: str = _setting("USD", "Of all prices and budgets, three letters such as EUR.")
+    azure_prices: bool = _setting(
+        False, "Ask Azure's public price list (prices.azure.com) for VMs that name their size and region and have no price here."
+    )
+    azure_prices_url: str = _setting("https://prices.azure.com/api/retail/prices", "Where that list is.")
+    monthly_budget: float = _setting(0.0, "What all VMs together may cost in a month (UTC), in the currency; 0: none.", low=0, high=1e9)
+    run_budget: float = _setting(0.0, "What a run may cost, in the currency; 0: none.", low=0, high=1e9)
     log_level: LogLevel = _setting(LogLevel.INFO, "What the server says on standard error: debug, info, warning, error.")
     vms: tuple[VmSpec, ...] = ()
+    prices: tuple[PriceEntry, ...] = ()
 
     @property
     def database_url(self) -> str:
@@ -177,7 +186,8 @@ class Config:
         )
 
 
-SETTINGS: Mapping[str, dataclasses.Field[Any]] = {item.name: item for item in dataclasses.fields(Config) if item.name != "vms"}
+_TABLES = ("vms", "prices")
+SETTINGS: Mapping[str, dataclasses.Field[Any]] = {item.name: item for item in dataclasses.fields(Config) if item.name not in _TABLES}
 _TYPES = get_type_hints(Config)
 CONFIG_VARIABLE = "WAA_CONFIG"
 DEFAULT_FILE = Path("waa.toml")
@@ -192,9 +202,10 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
     _check_secrets(table, origin)
     values: dict[str, Any] = {}
     vms = _read_vms(table.pop("vm", []), origin)
+    prices = _read_prices(table.pop("price", []), origin)
     for key, value in table.items():
         if key not in SETTINGS:
-            raise ConfigError(f"{origin}: unknown key {key!r}; allowed: vm, {', '.join(sorted(SETTINGS))}")
+            raise ConfigError(f"{origin}: unknown key {key!r}; allowed: price, vm, {', '.join(sorted(SETTINGS))}")
         values[key] = _checked(key, value, where=f"{origin}: {key}")
     for key in SETTINGS:
         variable = f"WAA_{key.upper()}"
@@ -203,7 +214,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
             values[key] = _checked(key, text, where=variable)
         if flags.get(key) is not None:
             values[key] = _checked(key, flags[key], where=f"--{key.replace('_', '-')}")
-    config = Config(**values, vms=vms)
+    config = Config(**values, vms=vms, prices=prices)
     if bool(config.tls_cert) != bool(config.tls_key):
         raise ConfigError("tls_cert, tls_key: set both (HTTPS) or none (HTTP)")
     _check_login(config)
@@ -310,6 +321,26 @@ def _read_vms(tables: object, origin: str) -> tuple[VmSpec, ...]:
     return tuple(specs.values())
 
 
+def _read_prices(tables: object, origin: str) -> tuple[PriceEntry, ...]:
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{origin}: price: write each price as a [[price]] table")
+    allowed = [item.name for item in dataclasses.fields(PriceEntry)]
+    entries: dict[object, PriceEntry] = {}
+    for number, table in enumerate(tables, start=1):
+        where = f"{origin}: [[price]] {table.get('size', f'number {number}')!s}"
+        unknown = next((key for key in table if key not in allowed), None)
+        if unknown is not None:
+            raise ConfigError(f"{where}: {unknown}: is not a field of a price; allowed: {', '.join(allowed)}")
+        try:
+            entry = convert(PriceEntry, table, name="price")
+        except Invalid as error:
+            raise ConfigError(f"{where}: {error}") from error
+        if entry.key in entries:
+            raise ConfigError(f"{where}: size: there are two prices for the same size, region, os and spot")
+        entries[entry.key] = entry
+    return tuple(entries.values())
+
+
 def _checked(key: str, value: object, *, where: str) -> Any:
     kind, metadata = _TYPES[key], SETTINGS[key].metadata
     try:
@@ -326,6 +357,10 @@ def _checked(key: str, value: object, *, where: str) -> Any:
                 raise ConfigError(f"{where}: {origin!r} is not an origin such as https://wiki.example.org")
     if key == "public_url" and made and not re.fullmatch(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:\d+)?", made):
         raise ConfigError(f"{where}: {made!r} is not a scheme and host such as https://waa.example.org")
+    if key == "currency" and not CURRENCY.fullmatch(made):
+        raise ConfigError(f"{where}: {made!r} is not a currency of three capital letters such as USD or EUR")
+    if key == "azure_prices_url" and not re.fullmatch(r"https?://[^\s?#]+", made):
+        raise ConfigError(f"{where}: {made!r} is not an address such as https://prices.azure.com/api/retail/prices")
     if key == "mask_patterns":
         try:
             compile_patterns(made)

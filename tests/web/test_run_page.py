@@ -21,10 +21,10 @@ from waa.core.error import Invalid, NotFound
 from waa.core.event import Event, EventType
 from waa.core.logs import fact as f
 from waa.core.logs.fact import TaskRef
+from waa.core.pace import MAX_PAUSE_S
 from waa.core.state import State
 from waa.core.status import TaskStatus
 from waa.web.panels import PANELS
-from waa.web.views.pace import MAX_PAUSE_S
 from waa.web.views.query import Order
 from waa.web.views.run_chart import MAX_BUCKETS, MAX_LISTED, MAX_POINTS, Point, run_chart, thinned
 from waa.web.views.run_head import Rejudged, rejudged, run_head

@@ -6,13 +6,16 @@ action); the agent goes in circles.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from waa.core.cost import projected, run_cost
 from waa.core.dwell import UsualTime, unknown_time
 from waa.core.entity import Run, RunId, Task, Vm
 from waa.core.incident import Concern, Severity
+from waa.core.money import money
 from waa.core.observation import Container
+from waa.core.pace import expected_end
 from waa.core.stall import HUNG, last_sign_at, name_of, place_of, step_of, usual_task_s
 from waa.core.state import State, current_run
 from waa.core.status import ContainerStatus, Phase, Reason, RunStatus
@@ -27,7 +30,8 @@ SETUP_FLOOR_S = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """When waiting becomes a concern, seconds; and repeats of one action, percent of disk."""
+    """When waiting becomes a concern, seconds; repeats of one action, percent of disk; and what a run, and all VMs in a month, may cost
+    (0: as much as it takes)."""
 
     unreachable_after_s: float = 20.0
     stalled_after_s: float = 900.0
@@ -36,6 +40,8 @@ class Limits:
     loop_repeats: int = 5
     disk_percent: float = 95.0
     setup_after_s: Mapping[Phase, float] | None = None
+    run_budget: float = 0.0
+    monthly_budget: float = 0.0
 
     def setup_limit_s(self, phase: Phase, usual_s: float | None = None) -> float | None:
         """How long a set-up phase may take before it is called slow: twice the usual where that is known. None for other phases."""
@@ -118,6 +124,7 @@ class _Look:
 
     def items(self) -> Iterator[Attention]:
         vm = self._vm
+        yield from self._spending()
         if vm.connection.connected is False:
             yield from self._away()
             return
@@ -257,6 +264,32 @@ class _Look:
         if is_idle and vm.phase_at is not None and self._now - vm.phase_at >= self._limits.idle_after_s:
             detail, remedy = "The VM is up and nothing runs on it.", "Start the next run, or deallocate the VM."
             yield self._item(Concern.IDLE, "Idle and costing", detail, remedy, vm.phase_at, severity=Severity.WARNING)
+
+    def _spending(self) -> Iterator[Attention]:
+        """A run that has cost its budget, or will have: by the early end that is expected, so that it is not told in vain. The words stay
+        the same while the money goes on."""
+        run, budget = self._run, self._limits.run_budget
+        cost = run_cost(self._state, run) if run is not None and budget else None
+        if run is None or cost is None:
+            return
+        limit = money(budget, cost.currency)
+        about = Attention(
+            vm=self._vm.name,
+            concern=Concern.OVER_BUDGET,
+            severity=Severity.WARNING,
+            title="The run is over its budget",
+            detail=f"It has cost more than {limit}, which is what a run may cost.",
+            remedy="Stop it, or let it go on and set run_budget higher.",
+            run_id=run.run_id,
+        )
+        if cost.spent.at(self._now) > budget:
+            yield about
+            return
+        tasks = list(self._state.tasks.get(run.run_id, {}).values())
+        ahead = projected(cost, expected_end(run, self._state.progress[run.run_id], tasks, self._open))
+        if ahead is not None and ahead[0] > budget:
+            detail = f"At this pace it costs more than {limit} by its end, which is what a run may cost."
+            yield replace(about, title="The run will go over its budget", detail=detail)
 
     # --- what they are judged by ---
 

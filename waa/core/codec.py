@@ -12,7 +12,8 @@ from waa.core.error import Invalid
 from waa.core.event import EventType
 from waa.core.incident import Incident
 from waa.core.job import Job
-from waa.core.spec import LogSide, Origin, Transport, VmSpec
+from waa.core.meter import Meter
+from waa.core.spec import LogSide, Origin, Transport, VmOs, VmSpec
 from waa.core.training import Epoch, PredictionBatch, Training
 
 _KINDS: Mapping[str, type[Entity]] = {
@@ -25,11 +26,12 @@ _KINDS: Mapping[str, type[Entity]] = {
     "training": Training,
     "epoch": Epoch,
     "predictions": PredictionBatch,
+    "meter": Meter,
 }
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in _KINDS.items()}
 
-_CHOICES: Mapping[str, type[StrEnum]] = {"transport": Transport, "log_side": LogSide}
+_CHOICES: Mapping[str, type[StrEnum]] = {"transport": Transport, "log_side": LogSide, "os": VmOs}
 
 Decoded = TypeVar("Decoded")
 

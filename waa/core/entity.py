@@ -7,6 +7,7 @@ from waa.core.error import Failure
 from waa.core.incident import Incident
 from waa.core.job import ImportKind, Job
 from waa.core.logs.fact import Activity, Dialect, TaskRef
+from waa.core.meter import Meter
 from waa.core.observation import Container, GuestProbe, LogSource, Machine, Reading, Runner, SetupPage
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import BootStage, Phase, RunStatus, TaskStatus
@@ -185,4 +186,4 @@ class Trouble:
     failure: Failure
 
 
-Entity = Vm | Run | Task | Trouble | Job | Incident | Training | Epoch | PredictionBatch
+Entity = Vm | Run | Task | Trouble | Job | Incident | Training | Epoch | PredictionBatch | Meter

@@ -6,6 +6,7 @@ from enum import StrEnum
 from waa.core.entity import Entity, Run, Task, Trouble, Vm
 from waa.core.incident import Incident
 from waa.core.job import Job
+from waa.core.meter import Meter
 from waa.core.training import Epoch, PredictionBatch, Training
 
 
@@ -41,6 +42,7 @@ class EventType(StrEnum):
     TRAINING_ENDED = "training.ended"
     TRAINING_REMOVED = "training.removed"
     PREDICTIONS_ADDED = "predictions.added"
+    METER_CHANGED = "meter.changed"
 
 
 PASSING = frozenset({EventType.PREDICTIONS_ADDED})
@@ -100,4 +102,6 @@ def topic_of(entity: Entity) -> str:
             path = f"trainings/{entity.job_id}"
         case Epoch():
             path = f"trainings/{entity.job_id}/epochs/{entity.epoch}"
+        case Meter():
+            path = f"vms/{entity.vm}/meter"
     return path

@@ -31,6 +31,7 @@ class Concern(StrEnum):
     LOOK_FAILED = "look_failed"
     REBOOTED = "rebooted"
     CONTAINER_RESTARTED = "container_restarted"
+    OVER_BUDGET = "over_budget"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from waa.core.entity import Run, RunId, Task
 from waa.core.event import Change, EventType
 from waa.core.job import Job
+from waa.core.meter import Meter
 from waa.core.observation import Observation
 from waa.core.state import State
 from waa.core.status import TaskStatus
@@ -69,7 +70,14 @@ class EpochClosed(Observation):
     epoch: int
 
 
-Outside = RunImported | ThresholdSet | JobSeen | TrainingSeen | TrainingForgotten | PredictionsPushed | EpochClosed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterRead(Observation):
+    """When a VM was up, and what it costs, as far as that is known now."""
+
+    meter: Meter
+
+
+Outside = RunImported | ThresholdSet | JobSeen | TrainingSeen | TrainingForgotten | PredictionsPushed | EpochClosed | MeterRead
 
 
 def decide_outside(state: State, seen: Outside) -> list[Change]:
@@ -86,6 +94,15 @@ def decide_outside(state: State, seen: Outside) -> list[Change]:
         case TrainingForgotten() | PredictionsPushed() | EpochClosed():
             known = state.trainings.get(seen.job_id)
             return _of_training(state, known, seen) if known is not None else []
+        case MeterRead():
+            return read_meter(state, seen)
+
+
+def read_meter(state: State, seen: MeterRead) -> list[Change]:
+    """A meter as it is now; of a VM that was taken off the list meanwhile, only its end counts."""
+    if state.meters.get(seen.vm) == seen.meter or (seen.vm not in state.vms and not seen.meter.is_over):
+        return []
+    return [Change(type=EventType.METER_CHANGED, at=seen.at, entity=seen.meter)]
 
 
 def see_job(state: State, seen: JobSeen) -> list[Change]:

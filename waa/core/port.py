@@ -11,6 +11,7 @@ from waa.core.event import Change, Event, EventType
 from waa.core.logs.excerpt import Excerpt
 from waa.core.observation import LogCursor, LogFound, LogSource, StatusSeen
 from waa.core.oidc import Attempt, Claims
+from waa.core.price import KnownPrice, ListedPrice, Placement
 from waa.core.results.folder import FolderFound
 from waa.core.results.tree import FileListed
 from waa.core.spec import VmSpec
@@ -316,3 +317,23 @@ class OpenIdProvider(Protocol):
 
     async def close(self) -> None:
         """Give the connections back. May be called twice."""
+
+
+class PriceList(Protocol):
+    """Azure's price list."""
+
+    async def ask(self, placement: Placement, currency: str) -> Sequence[ListedPrice]:
+        """What it says about a size in a region, and a little more. Raises Unavailable; TooOften where it says when to come back."""
+
+    async def close(self) -> None:
+        """Give the connections back. May be called twice."""
+
+
+class PriceCache(Protocol):
+    """Prices that outlive a restart. Blocks; one caller at a time."""
+
+    def load(self) -> dict[str, KnownPrice]:
+        """What is kept; nothing where it is damaged."""
+
+    def save(self, known: Mapping[str, KnownPrice]) -> None:
+        """Keep this. What the disk refuses is logged and not kept."""

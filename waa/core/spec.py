@@ -4,6 +4,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 
 from waa.core.error import Invalid
 
@@ -12,6 +13,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 MAX_TEXT = 1024
 """Characters of a path or an address."""
+
+SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
+MAX_PRICE = 100_000.0
+"""Of an hour; more is a slip of the pen."""
 
 
 class Transport(StrEnum):
@@ -27,6 +33,13 @@ class LogSide(StrEnum):
     AUTO = "auto"
     HOST = "host"
     CONTAINER = "container"
+
+
+class VmOs(StrEnum):
+    """What the machine itself runs, which its price depends on. The Windows inside a container does not count."""
+
+    LINUX = "linux"
+    WINDOWS = "windows"
 
 
 class Origin(StrEnum):
@@ -48,6 +61,7 @@ class VmSpec:
     ``trust_first`` accepts an unknown (never a changed) host key and remembers it in the data folder.
     ``log_path`` is the run log, looked for on ``log_side``; ``results_dir`` the result tree on the same side, None: from the log.
     ``container`` is a container's name on the machine; "" when the runner does not use one.
+    ``price_per_hour`` is what the VM costs while it is up, None: by its ``size``, ``region``, ``os`` and ``spot``, if known.
     """
 
     name: str
@@ -69,6 +83,11 @@ class VmSpec:
     log_side: LogSide = LogSide.AUTO
     results_dir: str | None = None
     process: str = r"python.*run\.py"
+    price_per_hour: float | None = None
+    size: str | None = None
+    region: str | None = None
+    os: VmOs = VmOs.LINUX
+    spot: bool = False
     origin: Origin = Origin.CONFIG
 
     def __post_init__(self) -> None:
@@ -100,6 +119,16 @@ class VmSpec:
         _need_expression("process", self.process)
         if self.vnc_url is not None and not re.match(r"https?://", self.vnc_url):
             raise Invalid("vnc_url", f"{self.vnc_url!r} is not an http or https address")
+        _need_price(self.price_per_hour, self.size, self.region)
+
+
+def _need_price(price_per_hour: float | None, size: str | None, region: str | None) -> None:
+    if price_per_hour is not None and (not isfinite(price_per_hour) or not 0 <= price_per_hour <= MAX_PRICE):
+        raise Invalid("price_per_hour", f"{price_per_hour!r} is not a price between 0 and {MAX_PRICE:g}")
+    if size is not None and not SIZE.fullmatch(size):
+        raise Invalid("size", f"{size!r} is not the name of a size such as Standard_D8ds_v5")
+    if region is not None and not REGION.fullmatch(region):
+        raise Invalid("region", f"{region!r} is not the name of a region such as eastus2")
 
 
 def _need_expression(field: str, text: str) -> None:

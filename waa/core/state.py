@@ -8,6 +8,7 @@ from waa.core.entity import Entity, Run, RunId, Task, Trouble, Vm
 from waa.core.event import Change, EventType
 from waa.core.incident import Incident
 from waa.core.job import Job
+from waa.core.meter import Meter
 from waa.core.observation import LogCursor
 from waa.core.status import RunStatus, TaskStatus
 from waa.core.training import Epoch, PredictionBatch, Training
@@ -19,8 +20,9 @@ MAX_TROUBLES = 50
 MAX_JOBS = 200
 MAX_INCIDENTS = 1000
 """In memory; the oldest that are over go first."""
+MAX_METERS = 1000
 
-Kept = TypeVar("Kept", Job, Incident)
+Kept = TypeVar("Kept", Job, Incident, Meter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class State:
     incidents: dict[str, Incident] = field(default_factory=dict)
     trainings: dict[str, Training] = field(default_factory=dict)
     epochs: dict[str, dict[int, Epoch]] = field(default_factory=dict)
+    meters: dict[str, Meter] = field(default_factory=dict)
     last_event_id: int = 0
     _of_vm: dict[str, dict[RunId, None]] = field(default_factory=dict)
 
@@ -111,6 +114,9 @@ class State:
             case PredictionBatch():
                 for part in entity.parts:
                     self.put(part)
+            case Meter():
+                self.meters[entity.vm] = entity
+                _forget_oldest(self.meters, MAX_METERS)
 
     def put_cursor(self, cursor: LogCursor) -> None:
         """Remember how far a log was digested."""
@@ -167,6 +173,7 @@ class State:
             incidents=dict(self.incidents),
             trainings=dict(self.trainings),
             epochs={job_id: dict(epochs) for job_id, epochs in self.epochs.items()},
+            meters=dict(self.meters),
             last_event_id=self.last_event_id,
             _of_vm={vm: dict(run_ids) for vm, run_ids in self._of_vm.items()},
         )

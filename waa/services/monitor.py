@@ -27,6 +27,7 @@ from waa.core.observation import (
     LogFound,
     LogKind,
     LogSource,
+    Machine,
     ScoreFound,
     StatusSeen,
     TimePassed,
@@ -67,13 +68,15 @@ class _Tools:
     spread: Callable[[], float]
     seen_at: dict[str, float]
     retry_at: dict[str, float]
+    machine_at: dict[str, float]
 
 
 class Monitor:
     """Starts and ends the probers of all VMs.
 
     ``seen_at`` is the last sign of life of each VM; it moves with every heartbeat and causes no event. ``retry_at`` is when
-    a VM that cannot be reached is tried next.
+    a VM that cannot be reached is tried next. ``machine_at`` is when a VM last told of itself as a machine (its boot above all); what it
+    told is recorded by then.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Monitor:
     ) -> None:
         self.seen_at: dict[str, float] = {}
         self.retry_at: dict[str, float] = {}
+        self.machine_at: dict[str, float] = {}
         self._recorder = recorder
         self._supervisor = supervisor
         self._clock = clock
@@ -101,6 +105,7 @@ class Monitor:
             spread=spread,
             seen_at=self.seen_at,
             retry_at=self.retry_at,
+            machine_at=self.machine_at,
         )
         self._probers: dict[str, _Prober] = {}
         self._stop_listening: Callable[[], None] | None = None
@@ -129,6 +134,7 @@ class Monitor:
         await self._end(name)
         self.seen_at.pop(name, None)
         self.retry_at.pop(name, None)
+        self.machine_at.pop(name, None)
         await self._recorder.record(VmForgotten(vm=name, at=self._clock()), wait=True)
 
     def retry_now(self, name: str) -> None:
@@ -544,6 +550,8 @@ class _Session:
             status, self._status = self._status, None
             if status is not None:
                 await self._recorder.record(status)
+                if isinstance(status.machine, Machine):
+                    self._tools.machine_at[self._spec.name] = self._clock()
             for found in self._found:
                 reader = self._readers.get(found.source.key)
                 if reader is None or reader.done():

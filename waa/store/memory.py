@@ -7,6 +7,7 @@ from waa.core.entity import Entity, Run, Task, Trouble, Vm
 from waa.core.event import PASSING, Change, Event, EventType, topic_of, vm_of
 from waa.core.incident import Incident
 from waa.core.job import Job
+from waa.core.meter import Meter
 from waa.core.observation import LogCursor
 from waa.core.port import Pruned, Snapshot
 from waa.core.state import MAX_TROUBLES
@@ -74,7 +75,9 @@ class MemoryStore:
         runs = [entity for entity in self._entities.values() if isinstance(entity, Run)]
         gone = [run.run_id for run in runs if run.kept_since_at is not None and run.kept_since_at < runs_before]
         self._drop(lambda entity: isinstance(entity, Run | Task | Incident) and entity.run_id in gone)
-        self._drop(lambda entity: isinstance(entity, Job | Incident) and entity.ended_at is not None and entity.ended_at < runs_before)
+        self._drop(
+            lambda entity: isinstance(entity, Job | Incident | Meter) and entity.ended_at is not None and entity.ended_at < runs_before
+        )
         trainings = [entity for entity in self._entities.values() if isinstance(entity, Training)]
         silent = [training.job_id for training in trainings if training.changed_at < runs_before]
         self._drop(lambda entity: isinstance(entity, Training | Epoch) and entity.job_id in silent)

@@ -15,6 +15,7 @@ from waa.core.error import Invalid, Unavailable
 from waa.core.event import PASSING, Change, Event, EventType, vm_of
 from waa.core.incident import Incident
 from waa.core.job import Job
+from waa.core.meter import Meter
 from waa.core.observation import LogCursor
 from waa.core.port import Pruned, Snapshot
 from waa.core.state import MAX_TROUBLES
@@ -123,7 +124,7 @@ class SqlStore:
             for start in range(0, len(gone), MAX_PARAMETERS):
                 part = gone[start : start + MAX_PARAMETERS]
                 connection.execute(sa.delete(schema.entity).where(schema.entity.c.run_id.in_(part)))
-            over = (schema.entity.c.kind.in_(("job", "incident")), schema.entity.c.ended_at < runs_before)
+            over = (schema.entity.c.kind.in_(("job", "incident", "meter")), schema.entity.c.ended_at < runs_before)
             connection.execute(sa.delete(schema.entity).where(*over))
             silent = sa.select(schema.entity.c.key).where(schema.entity.c.kind == "training", schema.entity.c.ended_at < runs_before)
             trainings = list(connection.scalars(silent))
@@ -313,7 +314,7 @@ def training_key(job_id: str) -> str:
     return f"training:{job_id}"
 
 
-def _row(entity: Vm | Run | Task | Job | Incident | Training | Epoch, position: int, data: str) -> _EntityRow:
+def _row(entity: Vm | Run | Task | Job | Incident | Training | Epoch | Meter, position: int, data: str) -> _EntityRow:
     about: str | None = None
     ended_at: float | None = None
     match entity:
@@ -332,6 +333,8 @@ def _row(entity: Vm | Run | Task | Job | Incident | Training | Epoch, position: 
             kind, key, about, ended_at = "training", entity.job_id, training_key(entity.job_id), entity.changed_at
         case Epoch():
             kind, key, about = "epoch", f"{entity.job_id}/{entity.epoch}", training_key(entity.job_id)
+        case Meter():
+            kind, key, ended_at = "meter", entity.vm, entity.ended_at
     return _EntityRow(kind=kind, key=key, vm=vm_of(entity), run_id=about, position=position, ended_at=ended_at, data=data)
 
 

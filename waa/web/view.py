@@ -6,10 +6,11 @@ from typing import Any
 
 from waa.core.attention import Limits
 from waa.core.dwell import UsualTime, unknown_time
-from waa.core.entity import Task
+from waa.core.entity import Task, Vm
 from waa.core.state import State
 from waa.core.training import Training
 from waa.services.live_query import Seen
+from waa.services.prices import Quote
 from waa.services.task_record import RecordSeen
 from waa.web.terminal import LogLine
 
@@ -42,6 +43,10 @@ class TrainingLook:
     comparison: Callable[[Any], Seen[Any]] = _unread_query
 
 
+def _unpriced(_vm: Vm) -> Quote:
+    return Quote(price=None, why_not="No prices are kept here.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Viewer:
     """Who looks at a page. ``name`` "": somebody on this machine, where no login is needed; ``can_leave``: there is a session to end."""
@@ -59,7 +64,8 @@ class Look:
     ``usual_s``: how long a VM usually stays in a phase of its set-up. ``interval_s`` is the refresh interval of *Live Evaluation*
     without a stream; ``sse`` False: the operator switched streaming off and pages only poll. ``csrf_token`` and ``viewer`` (None:
     somebody unknown) are for pages, never for panels: a panel is the same bytes for everyone. ``log_lines``: VM name -> the end of its
-    live log, oldest first. ``record_of`` gives what is known of a task's result folder, and may begin to read it anew. ``rate``: how
+    live log, oldest first. ``record_of`` gives what is known of a task's result folder, and may begin to read it anew. ``quote_of``:
+    what an hour of a VM costs. ``rate``: how
     fast time passes on a clock that is not the world's (0: it stands), None for the world's; ``base`` goes before the addresses of
     panels and streams.
     """
@@ -78,6 +84,7 @@ class Look:
     log_lines: Mapping[str, Sequence[LogLine]] = field(default_factory=dict)
     record_of: Callable[[Task], RecordSeen] = _unread
     trainings: TrainingLook = TrainingLook()
+    quote_of: Callable[[Vm], Quote] = _unpriced
     rate: float | None = None
     base: str = ""
 

@@ -6,11 +6,11 @@ from urllib.parse import quote
 
 from waa.core.entity import Run, RunId, Task, Vm
 from waa.core.error import NotFound
+from waa.core.pace import expected_end
 from waa.core.state import Progress, State, current_run, newest_attempts
 from waa.core.statistics import MIN_DURATIONS, Coverage, Eta, Share, coverage, mean
 from waa.core.status import RunStatus, TaskStatus
 from waa.web.view import Look, View
-from waa.web.views.pace import expected_end
 
 MAX_RESULTS = 30
 """Newest results of a run that are listed; the page of the run has a table of all its tasks."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import ceil
 
 from waa.core.entity import Run, Task
+from waa.core.pace import pauses
 from waa.core.state import State, newest_attempts
 from waa.core.statistics import share
 from waa.web.view import Look, View
-from waa.web.views.pace import pauses
 from waa.web.views.run import need_run
 
 MAX_POINTS = 200
