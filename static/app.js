@@ -30,6 +30,12 @@
     return ms >= 60_000 && ms < 3_600_000 ? `${Math.floor(ms / 60_000)} min ago` : `${words(ms)} ago`;
   }
 
+  // Money grows like ages; the server prints it in the same words.
+  function money(sign, amount, isSmall) {
+    if (isSmall && amount > 0 && amount < 1) return amount < 0.0001 ? `< ${sign}0.0001` : sign + amount.toFixed(amount >= 0.1 ? 3 : 4);
+    return amount > 0 && amount < 0.01 ? `< ${sign}0.01` : sign + amount.toFixed(2).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
+  }
+
   function tellTimes() {
     each("time[data-age]", (element) => {
       const printed = Date.parse(element.dateTime), { seen: vm, staleAfter, refreshed } = element.dataset;
@@ -40,6 +46,10 @@
       if (staleAfter) element.classList.toggle("stale", now() - at > staleAfter * 1000);
     });
     each("[data-since]", (element) => write(element, words(now() - element.dataset.since * 1000)));
+    each("[data-cost-rate]", (element) => {
+      const { cost, costRate, costSince, costSign, costSmall } = element.dataset;
+      write(element, money(costSign, Number(cost) + costRate * Math.max(0, now() / 1000 - costSince), costSmall !== undefined));
+    });
     each("time[data-clock]", (element) => write(element, clock(Date.parse(element.dateTime))));
     each("time[data-until]", (element) => {
       const leftMs = Date.parse(element.dateTime) - now();

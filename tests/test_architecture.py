@@ -24,7 +24,7 @@ CONFINED = {
     "sqlalchemy": ("waa/store/",),
     "alembic": ("waa/store/",),
     "jinja2": ("waa/web/render.py",),
-    "tornado": ("waa/web/", "waa/probes/oidc.py"),
+    "tornado": ("waa/web/", "waa/probes/oidc.py", "waa/probes/retail_prices.py"),
     "authlib": ("waa/probes/oidc.py",),
     "joserfc": ("waa/probes/oidc.py",),
     "rich": ("waa/web/terminal.py",),

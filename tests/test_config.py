@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from waa.config import SETTINGS, Config, ConfigError, Switch, load
-from waa.core.spec import LogSide, Origin, Transport
+from waa.core.price import PriceEntry
+from waa.core.spec import LogSide, Origin, Transport, VmOs
 
 FREE = ("host", "database", "live_files", "tls_cert", "tls_key", "proxy_user_header", "oidc_client_id", "oidc_client_secret", "oidc_scopes")
 """Settings that take any text."""
@@ -144,6 +145,62 @@ def test_an_openid_provider_means_that_one_must_log_in(tmp_path: Path) -> None:
     ],
 )
 def test_an_openid_provider_that_could_let_in_nobody_or_anybody_stops_the_start(text: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([], written(tmp_path, text))
+    assert expected in str(caught.value)
+
+
+def test_prices_are_tables_of_their_own(tmp_path: Path) -> None:
+    text = """currency = "EUR"
+run_budget = 25
+[[price]]
+size = "Standard_D8ds_v5"
+per_hour = 0.45
+[[price]]
+size = "Standard_D8ds_v5"
+region = "westeurope"
+spot = true
+os = "windows"
+per_hour = 1
+[[vm]]
+name = "waa-1"
+size = "Standard_D8ds_v5"
+region = "westeurope"
+spot = true
+price_per_hour = 0.5
+"""
+    config = load([], written(tmp_path, text))
+    assert (config.currency, config.run_budget, config.monthly_budget, config.azure_prices) == ("EUR", 25.0, 0.0, False)
+    assert config.prices == (
+        PriceEntry(size="Standard_D8ds_v5", per_hour=0.45),
+        PriceEntry(size="Standard_D8ds_v5", per_hour=1.0, region="westeurope", spot=True, os=VmOs.WINDOWS),
+    )
+    vm = config.vms[0]
+    assert (vm.size, vm.region, vm.spot, vm.os, vm.price_per_hour) == ("Standard_D8ds_v5", "westeurope", True, VmOs.LINUX, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('currency = "dollars"', "currency: 'dollars' is not a currency of three capital letters such as USD or EUR"),
+        ("run_budget = -1", "run_budget: -1 is not between 0 and 1000000000.0"),
+        ('azure_prices_url = "ftp://prices"', "azure_prices_url: 'ftp://prices' is not an address"),
+        ('[price]\nsize = "A"', "price: write each price as a [[price]] table"),
+        ('[[price]]\nsize = "A"\nper_hour = -0.1', "[[price]] A: per_hour: -0.1 is not a price between 0 and 100000"),
+        ('[[price]]\nsize = "A"\nper_hour = nan', "[[price]] A: per_hour: nan is not a price"),
+        ('[[price]]\nsize = "A"', "[[price]] A: per_hour: Object missing required field `per_hour`"),
+        ('[[price]]\nsize = "A"\nper_hour = "1"', "[[price]] A: per_hour: Expected `float`, got `str`"),
+        ('[[price]]\nsize = "it\'s"\nper_hour = 1', 'size: "it\'s" is not the name of a size such as Standard_D8ds_v5'),
+        ('[[price]]\nsize = "A"\nper_hour = 1\nregion = "west europe"', "region: 'west europe' is not the name of a region"),
+        ('[[price]]\nsize = "A"\nper_hour = 1\nos = "dos"', "[[price]] A: os: "),
+        ('[[price]]\nsize = "A"\nper_hour = 1\nhourly = 2', "[[price]] A: hourly: is not a field of a price; allowed: size, per_hour"),
+        ('[[price]]\nsize = "A"\nper_hour = 1\n[[price]]\nsize = "a"\nper_hour = 2', "[[price]] a: size: there are two prices"),
+        ('[[vm]]\nname = "a"\nprice_per_hour = -1', "[[vm]] a: price_per_hour: -1.0 is not a price between 0 and 100000"),
+        ('[[vm]]\nname = "a"\nsize = "x y"', "[[vm]] a: size: 'x y' is not the name of a size"),
+        ('[[vm]]\nname = "a"\nos = "mac"', "[[vm]] a: os: is not one of: linux, windows"),
+    ],
+)
+def test_a_price_that_makes_no_sense_stops_the_start(text: str, expected: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load([], written(tmp_path, text))
     assert expected in str(caught.value)

@@ -357,10 +357,7 @@ def _checked(key: str, value: object, *, where: str) -> Any:
                 raise ConfigError(f"{where}: {origin!r} is not an origin such as https://wiki.example.org")
     if key == "public_url" and made and not re.fullmatch(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:\d+)?", made):
         raise ConfigError(f"{where}: {made!r} is not a scheme and host such as https://waa.example.org")
-    if key == "currency" and not CURRENCY.fullmatch(made):
-        raise ConfigError(f"{where}: {made!r} is not a currency of three capital letters such as USD or EUR")
-    if key == "azure_prices_url" and not re.fullmatch(r"https?://[^\s?#]+", made):
-        raise ConfigError(f"{where}: {made!r} is not an address such as https://prices.azure.com/api/retail/prices")
+    _check_money(key, made, where)
     if key == "mask_patterns":
         try:
             compile_patterns(made)
@@ -373,6 +370,13 @@ def _checked(key: str, value: object, *, where: str) -> Any:
             except ValueError as error:
                 raise ConfigError(f"{where}: {error}") from error
     return made
+
+
+def _check_money(key: str, made: Any, where: str) -> None:
+    if key == "currency" and not CURRENCY.fullmatch(made):
+        raise ConfigError(f"{where}: {made!r} is not a currency of three capital letters such as USD or EUR")
+    if key == "azure_prices_url" and not re.fullmatch(r"https?://[^\s?#]+", made):
+        raise ConfigError(f"{where}: {made!r} is not an address such as https://prices.azure.com/api/retail/prices")
 
 
 def _check_access(key: str, made: Any, where: str) -> None:

@@ -23,6 +23,7 @@ from waa.core.logs.files import LiveProgress
 from waa.core.observation import AnyObservation, LinkOpened, LogSource, VmNamed
 from waa.core.outside import Outside
 from waa.core.port import AccessStore, Link, LinkOpener, PredictionReader, Store
+from waa.core.price import PriceEntry
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import Reason
 from waa.core.transition import Rules
@@ -31,9 +32,11 @@ from waa.probes.host import HostWatch
 from waa.services.access import Access, AccessRules
 from waa.services.importer import Importer
 from waa.services.jobs import Jobs
+from waa.services.meter import Meters
 from waa.services.monitor import Monitor
 from waa.services.oidc import OpenIdLogins
 from waa.services.picture import Pictures
+from waa.services.prices import Prices
 from waa.services.recorder import Recorder
 from waa.services.result_reader import ResultReader
 from waa.services.supervise import Supervisor
@@ -183,6 +186,7 @@ class House:
     stream_clock: Clock
     supervisor: Supervisor
     watchman: Watchman
+    meters: Meters
     edge: EdgeServer | None = None
     progress: LiveProgress | None = None
     listeners: list[Listener] = field(default_factory=list)
@@ -282,6 +286,8 @@ async def house(
     oidc: Callable[[Access], OpenIdLogins] | None = None,
     edge: EdgeLimits | None = None,
     rates: RateLimiter | None = None,
+    prices: Sequence[PriceEntry] = (),
+    looked_for: Limits = Limits(),
 ) -> AsyncIterator[House]:
     """The application on a free port with its own clocks; all of it is closed in the end, the store by its recorder."""
     clock, stream_clock = Clock(), Clock()
@@ -323,16 +329,27 @@ async def house(
         streams = StreamService(limits, clock=stream_clock, tick_s=0.01, chance=lambda: 0.5)
         access.listen(streams.end_of)
 
+        meters = Meters(
+            recorder=recorder,
+            prices=Prices(entries=prices, currency="USD", clock=clock),
+            seen_at=monitor.seen_at,
+            machine_at=monitor.machine_at,
+            clock=clock,
+        )
+
         def look() -> Look:
             return Look(
                 state=state,
                 now=clock(),
                 seen_at=monitor.seen_at,
+                retry_at=monitor.retry_at,
+                limits=looked_for,
                 sse=sse,
                 version="0",
                 log_lines=_Lines(tails),
                 record_of=records.peek,
                 trainings=training_look,
+                quote_of=meters.quote,
             )
 
         renderer = Renderer(ROOT / "templates", ROOT / "static")
@@ -382,7 +399,8 @@ async def house(
             clock=clock,
             stream_clock=stream_clock,
             supervisor=supervisor,
-            watchman=Watchman(recorder=recorder, limits=Limits(), clock=clock),
+            watchman=Watchman(recorder=recorder, limits=looked_for, clock=clock),
+            meters=meters,
         )
         deps = Deps(
             settings=settings or WebSettings(upload_folder=str(folder / "uploads"), upload_limit_bytes=50_000_000, threshold=threshold),

@@ -63,6 +63,11 @@ class Meter:
         return self.prices[-1].price if self.prices else None
 
     @property
+    def currency(self) -> str:
+        """Of the newest price that was known, "" where none ever was."""
+        return next((step.price.currency for step in reversed(self.prices) if step.price is not None), "")
+
+    @property
     def is_over(self) -> bool:
         """Whether its VM is no longer watched."""
         return self.ended_at is not None

@@ -57,7 +57,9 @@ class RetailPrices:
             following = page.get("NextPageLink")
             if not following:
                 return found
-            url = self._checked(following)
+            if not is_same_place(following, self._url):
+                raise Unavailable(f"{self._place.hostname} names a next page elsewhere, which is not asked")
+            url = following
         raise Unavailable(f"{self._place.hostname} gives more than {MAX_PAGES} pages of prices for {placement.text}")
 
     async def close(self) -> None:
@@ -90,18 +92,14 @@ class RetailPrices:
         except Invalid as error:
             raise Unavailable(f"{self._place.hostname} answers something else than prices ({error})") from error
 
-    def _checked(self, url: str) -> str:
-        """A next page is on the same host and path, by the same scheme; anything else is not asked."""
-        try:
-            place = urlsplit(url)
-            is_same = (place.scheme, place.hostname, _port(place), place.path) == (
-                self._place.scheme, self._place.hostname, _port(self._place), self._place.path,
-            )  # fmt: skip
-        except ValueError:
-            is_same = False
-        if not is_same:
-            raise Unavailable(f"{self._place.hostname} names a next page elsewhere, which is not asked")
-        return url
+
+def is_same_place(url: str, other: str) -> bool:
+    """Whether two addresses are of the same scheme, host, port and path; the usual port may be named or not."""
+    try:
+        first, second = (_place(urlsplit(each)) for each in (url, other))
+    except ValueError:
+        return False
+    return first == second
 
 
 def _question(placement: Placement, currency: str) -> str:
@@ -132,8 +130,8 @@ def _listed(item: _Item) -> ListedPrice:
     )
 
 
-def _port(place: SplitResult) -> int | None:
-    return place.port or {"https": 443, "http": 80}.get(place.scheme)
+def _place(url: SplitResult) -> tuple[str, str | None, int | None, str]:
+    return url.scheme, url.hostname, url.port or {"https": 443, "http": 80}.get(url.scheme), url.path
 
 
 def _wait_s(answer: HTTPResponse) -> float | None:

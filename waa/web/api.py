@@ -11,6 +11,7 @@ from waa.core.spec import Origin, VmSpec
 from waa.core.status import RunStatus
 from waa.web import wire
 from waa.web.base import BaseHandler
+from waa.web.cost_wire import spending_payload
 from waa.web.payload import VmPayload
 from waa.web.views.task import TaskSubject, find_task
 
@@ -44,8 +45,7 @@ class ApiHandler(BaseHandler):
 
     def payload_of(self, vm: Vm) -> VmPayload:
         """A VM as programs see it."""
-        monitor = self.deps.monitor
-        return wire.vm_payload(self.deps.recorder.state, vm, monitor.seen_at, monitor.retry_at)
+        return wire.vm_payload(self.deps.look(), vm)
 
     def chosen_run(self) -> Run | None:
         """The run of ``?run_id=`` or the newest (of ``?vm=``), None where there is none. Raises NotFound."""
@@ -92,8 +92,7 @@ class CurrentRunHandler(ApiHandler):
 
     def get(self) -> None:
         run = self.chosen_run()
-        state = self.deps.recorder.state
-        self.write_json({"run": wire.run_with_tasks(state, run) if run is not None else None})
+        self.write_json({"run": wire.run_with_tasks(self.deps.look(), run) if run is not None else None})
 
 
 class TaskHandler(ApiHandler):
@@ -109,10 +108,11 @@ class TaskHandler(ApiHandler):
 
 
 class VmListHandler(ApiHandler):
-    """``GET /api/vms``: every VM with its readings."""
+    """``GET /api/vms``: every VM with its readings, and what all of them cost this month."""
 
     def get(self) -> None:
-        self.write_json({"vms": [self.payload_of(vm) for vm in self.deps.recorder.state.vms.values()]})
+        look = self.deps.look()
+        self.write_json({"vms": [wire.vm_payload(look, vm) for vm in look.state.vms.values()], "spending": spending_payload(look)})
 
 
 class ProbeVmHandler(ApiHandler):

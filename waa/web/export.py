@@ -8,6 +8,7 @@ from contextlib import suppress
 from tornado.iostream import StreamClosedError
 
 from waa.core.codec import encode
+from waa.core.cost import task_costs
 from waa.core.entity import Run
 from waa.web.base import BaseHandler
 from waa.web.export_rows import STEP_COLUMNS, TASK_COLUMNS, StepRow, by_task, csv_line, step_rows, task_cells
@@ -70,8 +71,13 @@ class TasksCsvHandler(DownloadHandler):
 
     async def _lines(self, run: Run) -> AsyncIterator[bytes]:
         yield csv_line(TASK_COLUMNS)
-        for task in list(self.deps.recorder.state.tasks[run.run_id].values()):
-            yield csv_line(task_cells(run, task))
+        state = self.deps.recorder.state
+        tasks, meter = list(state.tasks[run.run_id].values()), state.meters.get(run.vm)
+        costs = task_costs(meter, tasks)
+        currency = meter.currency if meter is not None else ""
+        for task in tasks:
+            cost = costs.get(task.key)
+            yield csv_line(task_cells(run, task, cost=round(cost, 6) if cost is not None else None, currency=currency))
 
 
 class StepsHandler(DownloadHandler):

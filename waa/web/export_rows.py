@@ -16,7 +16,7 @@ from waa.web.views.task import labels_of
 
 TASK_COLUMNS = (
     "run", "vm", "domain", "task_id", "attempt", "index", "worker", "status", "score", "provisional", "steps", "started_at", "ended_at",
-    "duration_s", "error", "instruction",
+    "duration_s", "error", "instruction", "cost", "currency",
 )  # fmt: skip
 STEP_COLUMNS = (
     "run", "vm", "domain", "task_id", "attempt", "label", "step", "part", "action", "thought", "at", "reward", "done", "before", "after",
@@ -27,13 +27,14 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 LAST_YEAR_AT = 253_402_300_799.0
 
 
-def task_cells(run: Run, task: Task) -> list[object]:
-    """One attempt for CSV. The score is exact unless ``provisional``."""
+def task_cells(run: Run, task: Task, *, cost: float | None = None, currency: str = "") -> list[object]:
+    """One attempt for CSV. The score is exact unless ``provisional``. ``cost`` is its share of what the VM cost meanwhile, None: not
+    known."""
     own: list[object] = [run.run_id, run.vm, task.domain, task.task_id, task.attempt, task.index, task.worker, task.status.value]
     took_s = round(task.ended_at - task.started_at, 3) if task.ended_at is not None else None
     score = [task.score, task.provisional if task.score is not None else None]
     times = [moment(task.started_at), moment(task.ended_at), took_s]
-    return [*own, *score, task.step, *times, task.error, task.instruction]
+    return [*own, *score, task.step, *times, task.error, task.instruction, cost, currency if cost is not None else ""]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from waa.core.entity import Entity, Run, Task, Trouble, Vm
 from waa.core.event import Event, EventType, vm_of
 from waa.core.incident import Incident
 from waa.core.job import Job
+from waa.core.meter import Meter
 from waa.core.training import PredictionBatch, Training
 from waa.web.view import Look, View
 from waa.web.views.attention import needs
@@ -112,12 +113,12 @@ def _never(_event: Event) -> bool:
 
 
 def _about_work(event: Event) -> bool:
-    return isinstance(event.entity, Vm | Run | Task)
+    return isinstance(event.entity, Vm | Run | Task | Meter)
 
 
 def _about_runs(event: Event) -> bool:
     comings = (EventType.VM_ADDED, EventType.VM_REMOVED, EventType.VM_CONNECTED, EventType.VM_DISCONNECTED)
-    return isinstance(event.entity, Run | Task) or event.type in comings
+    return isinstance(event.entity, Run | Task | Meter) or event.type in comings
 
 
 def _about_results(event: Event) -> bool:
@@ -145,7 +146,7 @@ def _about_trainings(event: Event) -> bool:
 
 
 def _about_one_vm(event: Event) -> bool:
-    return isinstance(event.entity, Vm | Run | Trouble)
+    return isinstance(event.entity, Vm | Run | Trouble | Meter)
 
 
 def _is_about_task(entity: Entity, subject: TaskSubject) -> bool:

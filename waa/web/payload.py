@@ -67,6 +67,51 @@ class FailurePayload(TypedDict):
     remedy: str
 
 
+class CostPayload(TypedDict):
+    """What some time of a VM cost, in the currency: at least ``spent``, and ``unseen`` more if it was up for the ``unseen_seconds`` in
+    which nobody saw it. ``per_hour``: how fast ``spent`` grows now. ``is_partial``: for a part of it no price was known."""
+
+    currency: str
+    spent: float
+    unseen: float
+    unseen_seconds: float
+    per_hour: float
+    is_partial: bool
+
+
+class RunCostPayload(CostPayload):
+    """What a run costs. ``projected`` is what it will have cost by its early and its late end, null where that cannot be told;
+    ``per_passed_task`` and ``per_task`` are of ``spent``, null where no task passed, or ended. ``budget`` null: there is none."""
+
+    projected: list[float] | None
+    per_passed_task: float | None
+    per_task: float | None
+    budget: float | None
+
+
+class VmCostPayload(TypedDict):
+    """What a VM costs. ``standing``: up (billed), off (deallocated) or unknown (out of sight), null: it was never seen.
+    ``price_source`` is vm, table or azure (its public list, asked at ``priced_at``); without a price, ``price_note`` says why.
+    ``since`` is from when on ``total`` counts."""
+
+    currency: str | None
+    price_per_hour: float | None
+    price_source: str | None
+    price_note: str | None
+    priced_at: float | None
+    standing: str | None
+    since: float | None
+    total: CostPayload | None
+    this_month: CostPayload | None
+
+
+class SpendingPayload(CostPayload):
+    """What all VMs cost since the month began (UTC). ``budget`` null: there is none."""
+
+    month_began_at: float
+    budget: float | None
+
+
 class VmPayload(AgedStatus):
     """A VM: how it is reached, its state, and each reading with its age."""
 
@@ -87,12 +132,14 @@ class VmPayload(AgedStatus):
     machine: Reading[Machine]
     boot: Boot
     current_run: str | None
+    cost: VmCostPayload
 
 
 class VmsPayload(TypedDict):
-    """Every VM."""
+    """Every VM, and what all of them cost this month, null: no price is known."""
 
     vms: list[VmPayload]
+    spending: SpendingPayload | None
 
 
 class Registered(TypedDict):
@@ -248,7 +295,7 @@ class ImportedPayload(TypedDict):
 
 
 class RunPayload(Counts):
-    """A run with its counts. ``imported`` null: it was watched."""
+    """A run with its counts. ``imported`` null: it was watched. ``cost`` null: not known."""
 
     run_id: str
     label: str | None
@@ -263,6 +310,7 @@ class RunPayload(Counts):
     threshold: float
     average_score: float | None
     arguments: dict[str, str]
+    cost: RunCostPayload | None
 
 
 class RunWithTasks(RunPayload):

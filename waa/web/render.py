@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from waa.core.money import fine, money, sign_of
 from waa.web.panels import PANELS, Panel
 from waa.web.terminal import LogLine
 from waa.web.view import STALE_AFTER_S, Look, View
@@ -33,7 +34,16 @@ class Renderer:
         )
         self._environment.globals.update(static_url=cache(self.static_url), stream_url=stream_url, stale_after_s=int(STALE_AFTER_S))
         self._environment.filters.update(
-            iso=iso, clock=clock, exact=exact, hour=hour, duration=duration, percent=percent, path_quoted=_path_quoted
+            iso=iso,
+            clock=clock,
+            exact=exact,
+            hour=hour,
+            duration=duration,
+            percent=percent,
+            path_quoted=_path_quoted,
+            money=money,
+            fine=fine,
+            sign=sign_of,
         )
 
     def panel(self, panel: Panel, look: Look, subject: str | None = None) -> bytes:

@@ -7,15 +7,17 @@ from waa.core.state import Progress, State
 from waa.core.statistics import Coverage
 from waa.web import wire
 from waa.web.payload import DomainPayload, ListedTask, RunDetail
+from waa.web.view import Look
 from waa.web.views.run import coverage_of
 from waa.web.views.run_domains import DomainRow, domain_rows
 from waa.web.views.run_table import Entry, TableSubject
 
 
-def detail_payload(state: State, run: Run, about: TableSubject, entries: Sequence[Entry]) -> RunDetail:
+def detail_payload(look: Look, run: Run, about: TableSubject, entries: Sequence[Entry]) -> RunDetail:
     """A run with these of its tasks."""
+    state = look.state
     return {
-        **wire.run_payload(state, run),
+        **wire.run_payload(look, run),
         "coverage": _coverage(state, run),
         "domains": [_domain(row) for row in domain_rows(state, run, about)],
         "plan": [{"domain": ref.domain, "task_id": ref.task_id} for ref in run.plan],

@@ -76,9 +76,10 @@ class RunListHandler(ApiHandler):
         name = self.one_argument("vm")
         if name is not None and name != IMPORTED and name not in state.vms and not any(run.vm == name for run in state.runs.values()):
             raise NotFound(f"vm: there is no VM named {name!r}")
-        found = matching_runs(self.deps.look(), chosen)
+        look = self.deps.look()
+        found = matching_runs(look, chosen)
         shown = found if self.one_argument("page") is None else _part(found, chosen.page, runs.PAGE_SIZE)
-        self.write_json({"runs": [wire.run_payload(state, run) for run in shown], "total": len(found)})
+        self.write_json({"runs": [wire.run_payload(look, run) for run in shown], "total": len(found)})
 
 
 class RunHandler(ApiHandler):
@@ -91,7 +92,7 @@ class RunHandler(ApiHandler):
         about = TableSubject(run_id=run.run_id, filter=TaskFilter.of(_query(self, run_table.NAMES)))
         found = matching(entries_of(state, run), about.filter)
         shown = found if self.one_argument("page") is None else _part(found, about.filter.page, run_table.PAGE_SIZE)
-        self.write_json({"run": run_wire.detail_payload(state, run, about, shown), "total": len(found)})
+        self.write_json({"run": run_wire.detail_payload(self.deps.look(), run, about, shown), "total": len(found)})
 
 
 class ThresholdHandler(ApiHandler):
@@ -103,9 +104,10 @@ class ThresholdHandler(ApiHandler):
         threshold = self.deps.settings.threshold if given is None else _fraction(given, "threshold")
         was = run.threshold
         await set_threshold(self, run, threshold)
-        told = rejudged(self.deps.look(), run.run_id, was)
+        look = self.deps.look()
+        told = rejudged(look, run.run_id, was)
         changes = {"was": was, "now_passed": told.passed, "now_failed": told.failed}
-        self.write_json({"run": wire.run_payload(self.deps.recorder.state, need_run(self.deps.recorder.state, run_id)), **changes})
+        self.write_json({"run": wire.run_payload(look, need_run(look.state, run_id)), **changes})
 
 
 async def set_threshold(handler: BaseHandler, run: Run, threshold: float) -> None:

@@ -65,9 +65,8 @@ class Look:
     without a stream; ``sse`` False: the operator switched streaming off and pages only poll. ``csrf_token`` and ``viewer`` (None:
     somebody unknown) are for pages, never for panels: a panel is the same bytes for everyone. ``log_lines``: VM name -> the end of its
     live log, oldest first. ``record_of`` gives what is known of a task's result folder, and may begin to read it anew. ``quote_of``:
-    what an hour of a VM costs. ``rate``: how
-    fast time passes on a clock that is not the world's (0: it stands), None for the world's; ``base`` goes before the addresses of
-    panels and streams.
+    what an hour of a VM costs. ``rate``: how fast time passes on a clock that is not the world's (0: it stands), None for the world's;
+    ``base`` goes before the addresses of panels and streams.
     """
 
     state: State

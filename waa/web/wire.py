@@ -10,6 +10,7 @@ from waa.core.state import Progress, State, current_run
 from waa.core.status import RunStatus, TaskStatus
 from waa.services.task_record import RecordSeen
 from waa.services.task_text import Seen, SpecificationSeen
+from waa.web.cost_wire import run_cost_payload, vm_cost_payload
 from waa.web.payload import (
     AgedStatus,
     BackgroundRow,
@@ -30,6 +31,7 @@ from waa.web.payload import (
     TaskPayload,
     VmPayload,
 )
+from waa.web.view import Look
 from waa.web.views.background import background_tasks
 from waa.web.views.run import task_url
 from waa.web.views.task import labels_of, picture_url
@@ -135,9 +137,9 @@ def shown_run(state: State, vm: str | None = None) -> Run | None:
     return max(runs, key=lambda run: (run.status is RunStatus.RUNNING, run.started_at), default=None)
 
 
-def run_payload(state: State, run: Run) -> RunPayload:
-    """A run with its counts."""
-    progress = state.progress[run.run_id]
+def run_payload(look: Look, run: Run) -> RunPayload:
+    """A run with its counts and what it costs."""
+    progress = look.state.progress[run.run_id]
     return {
         "run_id": run.run_id,
         "label": run.label or None,
@@ -152,13 +154,14 @@ def run_payload(state: State, run: Run) -> RunPayload:
         "threshold": run.threshold,
         "average_score": run.average_score,
         "arguments": dict(run.arguments),
+        "cost": run_cost_payload(look, run),
         **counts_payload(progress, run.total),
     }
 
 
-def run_with_tasks(state: State, run: Run) -> RunWithTasks:
+def run_with_tasks(look: Look, run: Run) -> RunWithTasks:
     """A run with its attempts."""
-    return {**run_payload(state, run), "tasks": [full_task_payload(task) for task in state.tasks[run.run_id].values()]}
+    return {**run_payload(look, run), "tasks": [full_task_payload(task) for task in look.state.tasks[run.run_id].values()]}
 
 
 def full_task_payload(task: Task) -> FullTask:
@@ -294,10 +297,10 @@ def progress_file_payload(state: State, run: Run | None) -> ProgressFile:
     }
 
 
-def vm_payload(state: State, vm: Vm, seen_at: Mapping[str, float], retry_at: Mapping[str, float]) -> VmPayload:
-    """A VM for programs: how it is reached, its state, and each reading with its age."""
+def vm_payload(look: Look, vm: Vm) -> VmPayload:
+    """A VM for programs: how it is reached, its state, each reading with its age, and what it costs."""
     failure = vm.connection.failure
-    run = current_run(state, vm)
+    run = current_run(look.state, vm)
     return {
         "name": vm.name,
         "origin": vm.spec.origin.value,
@@ -308,15 +311,16 @@ def vm_payload(state: State, vm: Vm, seen_at: Mapping[str, float], retry_at: Map
         "waa_port": vm.spec.waa_port,
         "vnc_port": vm.spec.vnc_port,
         "internal_ip": vm.spec.guest_ip,
-        **aged_status(vm, seen_at),
+        **aged_status(vm, look.seen_at),
         "phase_at": vm.phase_at,
         "failure": {"reason": failure.reason.value, "message": failure.message, "remedy": failure.remedy} if failure else None,
-        "retry_at": retry_at.get(vm.name) if failure else None,
+        "retry_at": look.retry_at.get(vm.name) if failure else None,
         "container": vm.container,
         "runner": vm.runner,
         "machine": vm.machine,
         "boot": vm.boot,
         "current_run": run.run_id if run is not None else None,
+        "cost": vm_cost_payload(look, vm),
     }
 
 

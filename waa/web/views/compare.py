@@ -11,6 +11,7 @@ from waa.core.error import Invalid
 from waa.core.state import State
 from waa.core.statistics import Spread, mcnemar_exact
 from waa.web.view import Look, View
+from waa.web.views.cost import RunCost, cost_of_run
 from waa.web.views.run import Rate, RunSummary, need_run, rate_of, summary_of
 
 MAX_RUNS = 6
@@ -38,6 +39,7 @@ class Number:
 class RunRow:
     """One run. ``scored`` is its rate among all its scored tasks, ``common`` among those that all runs scored. Percents are whole
     numbers, rounded; ``of_planned`` None: the run has not said how many tasks it has. ``to_go`` None for the same reason.
+    ``cost`` None: prices are no subject here.
     ``base_url`` compares with this run as the base, "" for the base; ``without_url`` leaves the run out, "" where two are left."""
 
     letter: str
@@ -59,6 +61,7 @@ class RunRow:
     common_mean_score: str
     steps: Number
     duration_s: Number
+    cost: RunCost | None
     base_url: str
     without_url: str
 
@@ -356,6 +359,7 @@ def _row(look: Look, found: Comparison, place: int) -> RunRow:
         common_mean_score=_score(run.common_mean_score),
         steps=_number(run, lambda outcome: outcome.steps),
         duration_s=_number(run, lambda outcome: outcome.duration_s),
+        cost=cost_of_run(look, look.state.runs[run.run_id], summary.eta),
         base_url=compare_url([run.run_id, *others]) if place else "",
         without_url=compare_url(others) if len(others) > 1 else "",
     )

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from waa.core.spec import LogSide, Transport, VmSpec
+from waa.core.spec import LogSide, Transport, VmOs, VmSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,17 @@ _MORE = (
     ),
     Input(name="results_dir", label="Result folder", help="Absolute path on the same side as the log. Blank: as the log says."),
     Input(name="process", label="Runner process", help="Regular expression that finds the benchmark's process."),
+    Input(name="price_per_hour", label="Price per hour", help="What the VM costs while it is up. Blank: by its size, where that is known."),
+    Input(name="size", label="Size", help="As the cloud names it; its price is looked up by it.", placeholder="Standard_D8ds_v5"),
+    Input(name="region", label="Region", help="As the cloud names it.", placeholder="eastus2"),
+    Input(
+        name="os",
+        label="System of the machine",
+        help="What its price depends on; the Windows inside the container does not count.",
+        kind="select",
+        choices=((VmOs.LINUX.value, "Linux"), (VmOs.WINDOWS.value, "Windows")),
+    ),
+    Input(name="spot", label="Spot machine", help="It may be evicted, and costs less.", kind="checkbox"),
 )
 
 _KEEPS_BLANK = frozenset({"container"})

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from waa.core.state import newest_attempts
 from waa.core.verdict import judge
 from waa.web.view import Look, View
+from waa.web.views.cost import RunCost, cost_of_run
 from waa.web.views.run import Result, RunSummary, need_run, results_of, summary_of
 from waa.web.views.runs import agent_of, model_of
 from waa.web.views.task import number_text
@@ -15,7 +16,7 @@ MAX_LATEST = 5
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHead(View):
     """How a run stands. ``of_planned``: percent of all planned tasks that passed, None where their number is not known.
-    ``latest``: what ended last, newest first."""
+    ``latest``: what ended last, newest first. ``cost`` None: prices are no subject here."""
 
     run: RunSummary
     agent: str
@@ -23,6 +24,7 @@ class RunHead(View):
     threshold_text: str
     of_planned: int | None
     latest: tuple[Result, ...]
+    cost: RunCost | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ def run_head(look: Look, run_id: str | None) -> RunHead:
         threshold_text=number_text(run.threshold),
         of_planned=round(100 * of_planned) if of_planned is not None else None,
         latest=results_of(look.state, run.run_id)[:MAX_LATEST],
+        cost=cost_of_run(look, run, summary.eta),
     )
 
 

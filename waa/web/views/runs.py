@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from waa.core.cost import run_cost
 from waa.core.entity import Run, RunId, Task
 from waa.core.state import Progress, State
 from waa.core.status import RunStatus
 from waa.web.view import Look, View
+from waa.web.views.cost import CostView, has_prices, shown
 from waa.web.views.query import Column, Head, Order, Pager, Query, has_words, heads, pager, printed
 from waa.web.views.run import RUN_WORDS, Bar, Rate, bar_of, coverage_of, mean_score_of, rate_of, standing_of
 
@@ -25,6 +27,7 @@ COLUMNS = {
     "rate": Column(word="Passed", descends=True),
     "score": Column(word="Mean score", descends=True),
     "took": Column(word="Took", descends=True),
+    "cost": Column(word="Cost", descends=True),
     "started": Column(word="Started", descends=True),
 }
 NEWEST_FIRST = Order(column="started", is_descending=True)
@@ -89,7 +92,8 @@ class RunFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """One run. ``vm`` "": it was imported from ``source``. ``agent`` and ``model`` are "" where its arguments do not name them."""
+    """One run. ``vm`` "": it was imported from ``source``. ``agent`` and ``model`` are "" where its arguments do not name them. ``cost``
+    None: not known."""
 
     run_id: RunId
     name: str
@@ -107,6 +111,7 @@ class RunRow:
     mean_score: float | None
     started_at: float
     ended_at: float | None
+    cost: CostView | None
 
     @property
     def source_name(self) -> str:
@@ -117,7 +122,7 @@ class RunRow:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunList(View):
     """The runs of one page of the list. ``known`` counts all runs, whatever the filter; ``sort`` is the order as it stands in an
-    address, "" for the usual one."""
+    address, "" for the usual one. ``has_costs``: prices are a subject here."""
 
     rows: tuple[RunRow, ...]
     heads: Mapping[str, Head]
@@ -125,6 +130,7 @@ class RunList(View):
     known: int
     is_narrow: bool
     sort: str
+    has_costs: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +158,7 @@ def run_list(look: Look, subject: str | None) -> RunList:
         known=len(look.state.runs),
         is_narrow=chosen.is_narrow,
         sort=chosen.order.text if chosen.order != NEWEST_FIRST else "",
+        has_costs=has_prices(look.state),
     )
 
 
@@ -201,6 +208,7 @@ def _value_of(column: str, look: Look) -> Callable[[Run], Any]:
         "rate": lambda run: coverage_of(run, _progress(state, run)).of_scored.rate,
         "score": lambda run: mean_score_of(_tasks(state, run)),
         "took": lambda run: (run.ended_at if run.ended_at is not None else look.now) - run.started_at,
+        "cost": lambda run: cost.spent.at(look.now) if (cost := run_cost(state, run)) is not None else None,
         "started": lambda run: run.started_at,
     }
     return values[column]
@@ -236,4 +244,5 @@ def _row(state: State, run: Run) -> RunRow:
         mean_score=mean_score_of(_tasks(state, run)),
         started_at=run.started_at,
         ended_at=run.ended_at,
+        cost=shown(run_cost(state, run)),
     )

@@ -16,6 +16,7 @@ from waa.core.spec import LogSide, Origin, Transport, VmSpec
 from waa.core.state import State, current_run
 from waa.core.status import BootStage, ContainerStatus, Phase, RunStatus
 from waa.web.view import Look, Sign, View, sign_of
+from waa.web.views.cost import CardCost, Spending, VmCost, cost_of_card, cost_of_vm, spending_of
 from waa.web.views.run import RunSummary, need_vm, summary_of
 
 Value = TypeVar("Value")
@@ -151,15 +152,17 @@ class Card:
     alert: str
     boot_error: str
     screenshot_url: str
+    cost: CardCost | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet(View):
-    """All VMs as cards. ``counts``: tone, word and number of the phases, those that occur."""
+    """All VMs as cards. ``counts``: tone, word and number of the phases, those that occur. ``spending`` None: no price is known."""
 
     cards: tuple[Card, ...]
     counts: tuple[tuple[str, str, int], ...]
     is_dense: bool
+    spending: Spending | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +209,7 @@ class VmDetail(View):
     boot_error: str
     boot_error_at: float | None
     troubles: tuple[Trouble, ...]
+    cost: VmCost
 
 
 def fleet(look: Look, _subject: str | None) -> Fleet:
@@ -220,6 +224,7 @@ def fleet(look: Look, _subject: str | None) -> Fleet:
         cards=tuple(cards),
         counts=tuple((tone, word, count) for (tone, word), count in sorted(counted.items(), key=lambda item: -item[1])),
         is_dense=len(cards) >= DENSE_FROM,
+        spending=spending_of(look),
     )
 
 
@@ -257,6 +262,7 @@ def vm_detail(look: Look, name: str | None) -> VmDetail:
         boot_error=vm.boot.error,
         boot_error_at=vm.boot.error_at,
         troubles=tuple(reversed(troubles[-MAX_TROUBLES_SHOWN:])),
+        cost=cost_of_vm(look, vm),
     )
 
 
@@ -344,6 +350,7 @@ def _card(look: Look, vm: Vm, alert: Severity | None) -> Card:
         alert=alert.value if alert is not None else "",
         screenshot_url=screenshot_url(state, vm, run),
         boot_error=vm.boot.error if PHASE_TONES.get(vm.phase, "setup") == "setup" else "",
+        cost=cost_of_card(look, vm),
     )
 
 
