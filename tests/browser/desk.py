@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ Task = tuple[str, str]
 class Desk:
     """The server and the runner that writes the log. Methods return when the line is written."""
 
-    def __init__(self, folder: Path, *, settings: str = "") -> None:
+    def __init__(self, folder: Path, *, settings: str = "", more: Mapping[str, object] | None = None) -> None:
+        """``settings`` and the ``more`` fields of the VM are those of the configuration."""
         self.folder = folder / "desk"
         self.folder.mkdir(parents=True)
         self.log = self.folder / "benchmark.log"
@@ -34,6 +35,7 @@ class Desk:
             "log_side": "host",
             "results_dir": str(self.folder / "results"),
             "process": f"python.*run.py.*--log {self.log}",
+            **(more or {}),
         }
         vm = "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
         config = f'demo = "off"\nstatus_interval_s = 1\nrunner_grace_s = 3600\n{settings}\n[[vm]]\n{vm}'

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -64,7 +65,8 @@ def test_a_vm_that_answers_is_up_from_the_first_look_to_the_last() -> None:
     meter = Meter(vm="vm-1")
     for at in (0.0, 1.0, 2.0):
         meter = reading.seen(meter, Sight(at=h(at), standing=UP))
-    assert meter.billed == (Span(h(0), h(2)),) and meter.standing is UP
+    assert meter.billed == (Span(h(0), h(2)),)
+    assert meter.standing is UP
 
 
 def test_it_was_up_since_its_boot_also_while_nobody_looked() -> None:
@@ -109,7 +111,8 @@ def test_a_meter_has_a_bound() -> None:
         meter = reading.seen(meter, Sight(at=h(2 * number), standing=UP))
         meter = reading.seen(meter, Sight(at=h(2 * number + 1), standing=UP))
         meter = reading.seen(meter, Sight(at=h(2 * number + 1), standing=UNKNOWN))
-    assert len(meter.billed) == MAX_SPANS and meter.billed[0].from_at == h(14)
+    assert len(meter.billed) == MAX_SPANS
+    assert meter.billed[0].from_at == h(14)
 
 
 def test_a_meter_is_stored_as_it_is() -> None:
@@ -131,7 +134,7 @@ def test_spans_never_overlap_and_what_was_billed_stays_billed(looks: Sequence[tu
         meter = reading.seen(meter, Sight(at=h(at), standing=standing, booted_at=min(h(booted), h(at)) if booted is not None else None))
         assert not reading.minus(before.billed, meter.billed)
         for spans in (meter.billed, meter.off):
-            assert all(first.until_at < second.from_at for first, second in zip(spans, spans[1:], strict=False))
+            assert all(first.until_at < second.from_at for first, second in pairwise(spans))
         shared = reading.length_s(meter.billed) - reading.length_s(reading.minus(meter.billed, meter.off))
         assert shared == pytest.approx(0, abs=1e-3)
 
@@ -159,7 +162,8 @@ def test_time_that_was_seen_costs_and_time_that_was_not_may() -> None:
 
 def test_deallocated_time_costs_nothing_at_all() -> None:
     cost = cost_of(replace(a_meter((0, 2)), off=(Span(h(2), h(5)),)), h(0), h(6))
-    assert cost is not None and (cost.spent.base, cost.unseen.base) == (2.0, 1.0)
+    assert cost is not None
+    assert (cost.spent.base, cost.unseen.base) == (2.0, 1.0)
 
 
 def test_what_goes_on_grows_and_is_equal_until_something_changes() -> None:
@@ -172,18 +176,21 @@ def test_what_goes_on_grows_and_is_equal_until_something_changes() -> None:
 
 def test_out_of_sight_only_what_it_may_cost_grows() -> None:
     cost = vm_cost(a_meter((0, 1)))
-    assert cost is not None and not cost.is_growing
+    assert cost is not None
+    assert not cost.is_growing
     assert (cost.spent.at(h(9)), cost.unseen.at(h(9)), cost.unseen_s.at(h(9))) == pytest.approx((1.0, 8.0, 8 * HOUR))
 
 
 def test_while_it_is_off_nothing_grows() -> None:
     cost = vm_cost(replace(a_meter((0, 1), standing=OFF), off=(Span(h(1), h(2)),)))
-    assert cost is not None and (cost.spent.at(h(9)), cost.unseen.at(h(9))) == (1.0, 0.0)
+    assert cost is not None
+    assert (cost.spent.at(h(9)), cost.unseen.at(h(9))) == (1.0, 0.0)
 
 
 def test_a_vm_that_is_no_longer_watched_costs_no_more() -> None:
     cost = vm_cost(reading.ended(a_meter((0, 1), standing=UP), h(2)))
-    assert cost is not None and (cost.spent.at(h(9)), cost.unseen.at(h(9))) == (1.0, 1.0)
+    assert cost is not None
+    assert (cost.spent.at(h(9)), cost.unseen.at(h(9))) == (1.0, 1.0)
 
 
 def test_another_price_does_not_change_what_was() -> None:
@@ -205,14 +212,17 @@ def test_without_any_price_the_cost_is_not_known() -> None:
 def test_a_price_that_is_taken_away_leaves_what_follows_unknown() -> None:
     meter = reading.priced(a_meter((0, 4), standing=UP), None, h(2))
     cost = cost_of(meter, h(0))
-    assert cost is not None and cost.is_partial and cost.spent == Amount(2.0)
+    assert cost is not None
+    assert cost.is_partial
+    assert cost.spent == Amount(2.0)
     assert projected(cost, Eta(h(5), h(6))) is None
 
 
 def test_prices_in_another_currency_are_none() -> None:
     meter = reading.priced(a_meter((0, 4), per_hour=1.0), a_price(3.0, "EUR"), h(2))
     cost = cost_of(meter, h(0), h(4))
-    assert cost is not None and (cost.currency, cost.spent.base) == ("EUR", 12.0)
+    assert cost is not None
+    assert (cost.currency, cost.spent.base) == ("EUR", 12.0)
     assert total([cost, Cost(currency="USD", spent=Amount(5), unseen=Amount(0), unseen_s=Amount(0))]) == replace(cost, is_partial=True)
 
 
@@ -242,8 +252,10 @@ def test_costs_add_up_over_any_cut(
     assert whole is not None
     added = total(part for part in parts if part is not None)
     assert added is not None
-    assert added.spent.base == pytest.approx(whole.spent.base) and added.unseen.base == pytest.approx(whole.unseen.base)
-    assert added.unseen_s.base == pytest.approx(whole.unseen_s.base) and added.is_partial == whole.is_partial
+    assert added.spent.base == pytest.approx(whole.spent.base)
+    assert added.unseen.base == pytest.approx(whole.unseen.base)
+    assert added.unseen_s.base == pytest.approx(whole.unseen_s.base)
+    assert added.is_partial == whole.is_partial
 
 
 @given(Hours, Prices, st.floats(-5, 60), st.floats(0, 60), st.sampled_from(Standing))
@@ -268,7 +280,8 @@ def test_what_goes_on_costs_the_same_as_what_ended_now(
 ) -> None:
     meter = replace(metered(hours, prices), standing=UP) if hours else metered(hours, prices)
     on, until_now = cost_of(meter, h(0)), cost_of(meter, h(0), h(now))
-    assert on is not None and until_now is not None
+    assert on is not None
+    assert until_now is not None
     assert on.spent.at(h(now)) == pytest.approx(until_now.spent.base, abs=1e-9)
     if until_now.is_partial is on.is_partial is False:
         assert on.unseen.at(h(now)) == pytest.approx(until_now.unseen.base, abs=1e-9)
@@ -296,7 +309,8 @@ def test_a_run_costs_what_its_vm_cost_meanwhile() -> None:
     run = a_run(started_at=h(1), ended_at=h(3), status=RunStatus.FINISHED)
     state.put(a_meter((0, 2.5), per_hour=2.0))
     cost = run_cost(state, run)
-    assert cost is not None and (cost.spent.base, cost.unseen.base) == (3.0, 1.0)
+    assert cost is not None
+    assert (cost.spent.base, cost.unseen.base) == (3.0, 1.0)
     assert run_cost(state, replace(run, vm="")) is None
 
 
@@ -319,7 +333,8 @@ def test_a_run_that_ends_as_expected_will_have_cost_so_much() -> None:
     assert projected(cost, Eta(h(2), h(3))) == pytest.approx((4.0, 6.0))
     assert projected(cost, None) is None
     away = cost_of(a_meter((0, 1), per_hour=2.0), h(0))
-    assert away is not None and projected(away, Eta(h(2), h(3))) is None
+    assert away is not None
+    assert projected(away, Eta(h(2), h(3))) is None
 
 
 def test_tasks_that_run_side_by_side_share_the_cost() -> None:

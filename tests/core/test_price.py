@@ -77,9 +77,9 @@ def test_the_order_of_the_list_does_not_matter(items: list[ListedPrice]) -> None
 
 def test_the_recorded_answers_hold_what_is_read() -> None:
     official = json.loads((CORPUS / "official_page.json").read_text())["Items"][0]
-    assert (
-        official["type"] == "DevTestConsumption" and official["productName"].endswith(" Windows") and official["unitOfMeasure"] == "1 Hour"
-    )
+    assert official["type"] == "DevTestConsumption"
+    assert official["productName"].endswith(" Windows")
+    assert official["unitOfMeasure"] == "1 Hour"
     names = [item["skuName"] for item in json.loads((CORPUS / "regular_and_spot.json").read_text())["Items"]]
     assert names == ["D8ds v5", "D8ds v5 Spot"]
 
@@ -98,10 +98,12 @@ def test_the_closest_entry_of_the_table_counts() -> None:
 
 
 def test_a_vm_has_a_price_and_a_place_where_the_operator_says_so() -> None:
-    assert own_price(a_spec(), "USD") is placement_of(a_spec()) is None
+    assert own_price(a_spec(), "USD") is None
+    assert placement_of(a_spec()) is None
     assert own_price(a_spec(price_per_hour=0.0), "EUR") == Price(per_hour=0.0, currency="EUR", source=PriceSource.VM)
     placed = placement_of(a_spec(size="Standard_D8ds_v5", region="eastus2", spot=True, os=VmOs.WINDOWS))
-    assert placed is not None and placed.text == "Standard_D8ds_v5, eastus2, windows, spot"
+    assert placed is not None
+    assert placed.text == "Standard_D8ds_v5, eastus2, windows, spot"
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,8 @@ async def test_a_next_page_elsewhere_is_not_asked(place: str) -> None:
 
 def test_the_usual_port_may_be_named_or_not() -> None:
     link = json.loads((CORPUS / "official_page.json").read_text())["NextPageLink"]
-    assert link.startswith("https://prices.azure.com:443/") and is_same_place(link, "https://prices.azure.com/api/retail/prices")
+    assert link.startswith("https://prices.azure.com:443/")
+    assert is_same_place(link, "https://prices.azure.com/api/retail/prices")
     assert not is_same_place(link, "http://prices.azure.com/api/retail/prices")
     assert not is_same_place("https://prices.azure.com:99999/api", "https://prices.azure.com/api")
 
@@ -117,7 +118,8 @@ async def test_items_with_gaps_are_passed_over() -> None:
     async with listed() as (server, prices):
         server.faults = [(200, {}, json.dumps({"Items": [{}, {"retailPrice": None, "skuName": None}], "NextPageLink": ""}))]
         found = await prices.ask(D8, "USD")
-        assert len(found) == 2 and listed_price(found, D8, "USD") is None
+        assert len(found) == 2
+        assert listed_price(found, D8, "USD") is None
 
 
 @pytest.mark.parametrize(("status", "told"), [(400, None), (404, None), (500, None), (302, None), (429, None), (429, "Wed, 21 Oct 2026")])

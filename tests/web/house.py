@@ -287,7 +287,7 @@ async def house(
     edge: EdgeLimits | None = None,
     rates: RateLimiter | None = None,
     prices: Sequence[PriceEntry] = (),
-    looked_for: Limits = Limits(),
+    looked_for: Limits | None = None,
 ) -> AsyncIterator[House]:
     """The application on a free port with its own clocks; all of it is closed in the end, the store by its recorder."""
     clock, stream_clock = Clock(), Clock()
@@ -343,7 +343,7 @@ async def house(
                 now=clock(),
                 seen_at=monitor.seen_at,
                 retry_at=monitor.retry_at,
-                limits=looked_for,
+                limits=looked_for or Limits(),
                 sse=sse,
                 version="0",
                 log_lines=_Lines(tails),
@@ -399,7 +399,7 @@ async def house(
             clock=clock,
             stream_clock=stream_clock,
             supervisor=supervisor,
-            watchman=Watchman(recorder=recorder, limits=looked_for, clock=clock),
+            watchman=Watchman(recorder=recorder, limits=looked_for or Limits(), clock=clock),
             meters=meters,
         )
         deps = Deps(

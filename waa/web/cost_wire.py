@@ -36,7 +36,7 @@ def run_cost_payload(look: Look, run: Run) -> RunCostPayload | None:
     spent = cost.spent.at(now)
     return {
         **cost_payload(cost, now),
-        "projected": [round(max(end, spent), DIGITS) for end in ahead] if ahead is not None else None,
+        "projected": [round(max(end, spent), DIGITS) for end in ahead] if ahead is not None and ahead[1] > spent else None,
         "per_passed_task": round(spent / progress.passed, DIGITS) if progress.passed else None,
         "per_task": round(spent / progress.completed, DIGITS) if progress.completed else None,
         "budget": look.limits.run_budget or None,

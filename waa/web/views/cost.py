@@ -17,9 +17,9 @@ from waa.core.status import RunStatus
 from waa.web.view import Look
 
 SOURCE_WORDS = {
-    PriceSource.VM: "set for this VM",
-    PriceSource.TABLE: "[[price]] of {label}",
-    PriceSource.AZURE: "Azure's list price of {label}",
+    PriceSource.VM: "as set for this VM",
+    PriceSource.TABLE: "by the table, for {label}",
+    PriceSource.AZURE: "by Azure's list, for {label}",
 }
 NEGLIGIBLE = 0.005
 """Less than that would not change what is shown."""
