@@ -261,7 +261,7 @@ async def test_programs_get_costs_as_numbers() -> None:
         assert (vm["price_per_hour"], vm["price_source"], vm["standing"], vm["since"]) == (3.6, "table", "up", built.clock.now - HOUR)
         assert vm["total"]["spent"] == vm["this_month"]["spent"] == 3.6
         assert vm["price_note"] is None
-        spending = (await built.json("/api/vms"))["spending"]
+        spending = (await built.json("/api/spending"))["spending"]
         assert (spending["spent"], spending["budget"], spending["per_hour"]) == (3.6, 99.0, 3.6)
         built.clock.now += HOUR
         assert (await built.json(f"/api/runs/{run_id}"))["run"]["cost"]["spent"] == pytest.approx(7.2)
@@ -274,7 +274,7 @@ async def test_programs_get_null_where_nothing_is_known() -> None:
         vm = (await built.json("/api/vms/vm-1"))["cost"]
         assert (vm["price_per_hour"], vm["total"], vm["standing"]) == (None, None, "up")
         assert vm["price_note"] == "There is no [[price]] for Standard_D8ds_v5, eastus2, and azure_prices is off."
-        assert (await built.json("/api/vms"))["spending"] is None
+        assert (await built.json("/api/spending"))["spending"] is None
 
 
 async def test_out_of_sight_the_least_stands_still_and_the_most_grows() -> None:

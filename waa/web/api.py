@@ -108,11 +108,18 @@ class TaskHandler(ApiHandler):
 
 
 class VmListHandler(ApiHandler):
-    """``GET /api/vms``: every VM with its readings, and what all of them cost this month."""
+    """``GET /api/vms``: every VM with its readings."""
 
     def get(self) -> None:
         look = self.deps.look()
-        self.write_json({"vms": [wire.vm_payload(look, vm) for vm in look.state.vms.values()], "spending": spending_payload(look)})
+        self.write_json({"vms": [wire.vm_payload(look, vm) for vm in look.state.vms.values()]})
+
+
+class SpendingHandler(ApiHandler):
+    """``GET /api/spending``: what all VMs together cost this month (UTC)."""
+
+    def get(self) -> None:
+        self.write_json({"spending": spending_payload(self.deps.look())})
 
 
 class ProbeVmHandler(ApiHandler):

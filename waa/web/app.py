@@ -97,6 +97,7 @@ ROUTES: tuple[tuple[str, type[Any], Access], ...] = (
     (rf"/api/jobs/{JOB_ID}", jobs.JobHandler, {"GET": JOBS, "DELETE": ingest("job.cancel")}),
     (rf"/api/jobs/{JOB_ID}/stream", jobs.JobStreamHandler, {"GET": JOBS}),
     (r"/api/vms", api.VmListHandler, READ),
+    (r"/api/spending", api.SpendingHandler, READ),
     (r"/api/vms/register", api.VmRegisterHandler, {"POST": operate("vm.add")}),
     (rf"/api/vms/{NAME}", api.VmHandler, {"GET": VIEW, "DELETE": operate("vm.remove")}),
     (r"/api/probe-vm", api.ProbeVmHandler, READ),

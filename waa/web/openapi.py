@@ -431,6 +431,7 @@ OPERATIONS: Mapping[type[Any], Mapping[str, Operation]] = {
     api.CurrentRunHandler: _read(payload.CurrentRun, VM, RUN_ID, errors=(404,)),
     api.TaskHandler: _read(payload.TaskDetail, errors=(404, 422)),
     api.VmListHandler: _read(payload.VmsPayload),
+    api.SpendingHandler: _read(payload.SpendingAnswer),
     api.ProbeVmHandler: _read((payload.AgedStatus, payload.AgedStatuses), VM, errors=(404,)),
     api.AzureJobsHandler: _read(payload.AzureJobsPayload),
     api.AzureJobLogsHandler: _read(payload.AzureLogsPayload, Parameter(name="job_id", text="Of Azure", required=True, schema=TEXT)),

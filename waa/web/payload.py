@@ -112,6 +112,12 @@ class SpendingPayload(CostPayload):
     budget: float | None
 
 
+class SpendingAnswer(TypedDict):
+    """What all VMs cost, null: no price is known."""
+
+    spending: SpendingPayload | None
+
+
 class VmPayload(AgedStatus):
     """A VM: how it is reached, its state, and each reading with its age."""
 
@@ -136,10 +142,9 @@ class VmPayload(AgedStatus):
 
 
 class VmsPayload(TypedDict):
-    """Every VM, and what all of them cost this month, null: no price is known."""
+    """Every VM."""
 
     vms: list[VmPayload]
-    spending: SpendingPayload | None
 
 
 class Registered(TypedDict):
