@@ -260,12 +260,7 @@ async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) ->
     stack.push_async_callback(demo.close)
     stack.push_async_callback(monitor.close)
     await _name_vms(config, recorder, clock)
-    prices = _prices(config, clock)
-    stack.push_async_callback(prices.close)
-    await prices.open()
-    meters = Meters(recorder=recorder, prices=prices, seen_at=monitor.seen_at, machine_at=monitor.machine_at, clock=clock)
-    stack.push_async_callback(meters.close)
-    await meters.open()
+    prices, meters = await _open_meters(config, recorder, monitor, clock, stack)
     monitor.start()
     await demo.start()
     live_files = _live_files(config, recorder, monitor, clock)
@@ -426,14 +421,21 @@ async def _name_vms(config: Config, recorder: Recorder, clock: Clock) -> None:
         await recorder.record(VmNamed(vm=spec.name, at=clock(), spec=spec), wait=True)
 
 
-def _prices(config: Config, clock: Clock) -> Prices:
-    return Prices(
+async def _open_meters(config: Config, recorder: Recorder, monitor: Monitor, clock: Clock, stack: AsyncExitStack) -> tuple[Prices, Meters]:
+    """Before the monitor starts: what an earlier server saw has ended."""
+    prices = Prices(
         entries=config.prices,
         currency=config.currency,
         clock=clock,
         listed=RetailPrices(config.azure_prices_url) if config.azure_prices else None,
         cache=PriceFile(config.data / "prices.json"),
     )
+    stack.push_async_callback(prices.close)
+    await prices.open()
+    meters = Meters(recorder=recorder, prices=prices, seen_at=monitor.seen_at, machine_at=monitor.machine_at, clock=clock)
+    stack.push_async_callback(meters.close)
+    await meters.open()
+    return prices, meters
 
 
 def _report(supervisor: Supervisor, recorder: Recorder, now: float, name: str, error: Exception) -> None:
