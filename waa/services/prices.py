@@ -137,16 +137,13 @@ class Prices:
         trial.failures, trial.reason = 0, ""
         price = listed_price(items, placement, self.currency)
         log.info("price of=%r per_hour=%s currency=%s", placement.text, price.per_hour if price else None, self.currency)
-        self._known[self._key(placement)] = KnownPrice(per_hour=price.per_hour if price else None, at=self._clock())
-        self._forget_oldest()
-        if self._cache is not None:
-            await asyncio.to_thread(self._cache.save, dict(self._known))
+        known = self._known | {self._key(placement): KnownPrice(per_hour=price.per_hour if price else None, at=self._clock())}
+        newest = dict(sorted(known.items(), key=lambda item: item[1].at)[-MAX_KNOWN:])
+        if self._cache is not None:  # what is shown is kept already
+            await asyncio.to_thread(self._cache.save, newest)
+        self._known = newest
         if self.on_change is not None:
             self.on_change()
-
-    def _forget_oldest(self) -> None:
-        for key in sorted(self._known, key=lambda key: self._known[key].at)[: max(0, len(self._known) - MAX_KNOWN)]:
-            del self._known[key]
 
     def _key(self, placement: Placement) -> str:
         parts = (self.currency, placement.region, placement.size, placement.os.value, "spot" if placement.spot else "regular")
