@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from tornado.web import Finish, HTTPError, RequestHandler
 
-from waa.core.access import Identity, IdentityKind, Outcome, allows, granted
+from waa.core.access import Identity, IdentityKind, Outcome, Scope, allows, granted
 from waa.core.codec import encode
 from waa.core.error import Conflict, Forbidden, Invalid, NotFound, SignInNeeded, TooOften, Unavailable, WaaError
 from waa.services.access import Client, Presented
