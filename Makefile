@@ -26,7 +26,7 @@ types: $(VENV)/.test ## static types
 	$(BIN)/mypy
 
 quick: $(VENV)/.test ## tests that need nothing but Python
-	$(BIN)/python -m pytest -n 2 -m "not browser and not container and not sshd and not netns and not nginx and not slow"
+	$(BIN)/python -m pytest -n 2 -m "not browser and not container and not sshd and not netns and not nginx and not postgres and not slow"
 
 format: $(VENV)/.test ## format the code
 	$(BIN)/ruff check --fix .
@@ -37,7 +37,7 @@ system: ## install the system packages of the tests where that is allowed, else 
 
 lock: $(VENV)/.test ## write the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra oidc pyproject.toml -o requirements.lock --generate-hashes --no-emit-index-url --no-header
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra oidc --group test pyproject.toml -o requirements-test.lock --generate-hashes --no-emit-index-url --no-header
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra oidc --extra postgres --group test pyproject.toml -o requirements-test.lock --generate-hashes --no-emit-index-url --no-header
 
 audit: $(VENV)/.test ## look the locked packages up among the known vulnerabilities (needs the network: pypi.org)
 	@test -x build/audit/bin/pip-audit || { $(BIN)/python -m venv build/audit && build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }

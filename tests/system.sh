@@ -15,6 +15,8 @@ need nginx nginx-light
 need ip iproute2
 need pgrep procps
 need curl curl
+# Debian keeps PostgreSQL's own programs outside of the PATH.
+command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages="$packages postgresql"
 [ -x /bin/busybox ] || [ -x /usr/bin/busybox ] || packages="$packages busybox-static"
 # The busybox that containers of the tests run must need no library.
 [ -n "$packages" ] || ! ldd "$(command -v busybox)" >/dev/null 2>&1 || packages="$packages busybox-static"
@@ -27,6 +29,12 @@ command -v caddy >/dev/null 2>&1 || optional="caddy"
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing:$packages $optional"
     export DEBIAN_FRONTEND=noninteractive
+    case "$packages" in
+    *postgresql*) # the tests make clusters of their own; without this Debian makes and starts one for good
+        mkdir -p /etc/postgresql-common
+        [ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
+        ;;
+    esac
     apt-get update -qq >/dev/null
     [ -z "$optional" ] || apt-get install -y -qq --no-install-recommends $optional >/dev/null 2>&1 || echo "without $optional"
     [ -z "$packages" ] && exit 0

@@ -1,4 +1,4 @@
-"""One browser and two servers for all tests here: one plays the demo, the other does what a test says."""
+"""One browser and one server that does what a test says for all tests here; one that plays the demo for those that look at it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,9 +34,9 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def show(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that plays the demo, fast."""
+    """A server that plays the demo, fast: that takes half a core, so it ends with the tests that look at it."""
     server = Server(tmp_path_factory.mktemp("show"), environment={"WAA_DEMO_SPEED": DEMO_SPEED}).start()
     yield server
     server.stop()

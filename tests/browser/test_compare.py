@@ -1,13 +1,12 @@
 """Runs side by side in a browser: chosen by a form, live while one runs, a task replayed by keys, on a phone."""
 
 import re
-from typing import Literal
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
+from tests.browser.axe import serious
 from tests.browser.desk import Desk
-from tests.browser.test_look import AXE
 from tests.browser.test_task import CLICK, Folder, is_loaded
 from tests.browser.visit import Visit
 
@@ -84,21 +83,10 @@ def test_a_phone_needs_no_sideways_scrolling(path: str, desk: Desk, runs: tuple[
 
 
 @pytest.mark.parametrize("path", ["page", "task", "form"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(scheme: Literal["light", "dark"], path: str, desk: Desk, runs: tuple[str, str], visit: Visit) -> None:
-    page = visit.open(addresses(desk, runs)[path], color_scheme=scheme)
-    assert found_by_axe(page) == []
+def test_axe_finds_nothing_serious(path: str, desk: Desk, runs: tuple[str, str], visit: Visit) -> None:
+    assert serious(visit.open(addresses(desk, runs)[path])) == []
 
 
 def addresses(desk: Desk, runs: tuple[str, str]) -> dict[str, str]:
     task = f"{desk.url}/compare/task?runs={','.join(runs)}&domain=clock&task=cmp-1&step=2"
     return {"page": address(desk, runs), "task": task, "form": f"{desk.url}/compare"}
-
-
-def found_by_axe(page: Page) -> object:
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    return page.evaluate(
-        """() => axe.run({resultTypes: ["violations"]}).then(({violations}) => violations
-             .filter(({impact}) => impact === "serious" || impact === "critical")
-             .map(({id, nodes}) => [id, nodes.map(({html, any}) => [html, any.map(({message}) => message)])]))"""
-    )

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.axe import SCRIPT
 from tests.browser.desk import Desk
-from tests.browser.test_look import AXE
 from tests.browser.visit import Visit
 from tests.support.server import wait_for
 from tests.support.sshd import free_port
@@ -69,7 +69,7 @@ def test_c3_what_fails_says_why_and_the_form_comes_back_as_it_was(visit: Visit, 
     expect(page.get_by_role("alert").filter(has_text="holds no results")).to_be_visible()
     page.get_by_role("button", name="Import more").click()
     expect(page.get_by_label("Folder", exact=True)).to_have_value(str(tmp_path))
-    page.evaluate(AXE.read_text(encoding="utf-8"))
+    page.evaluate(SCRIPT)
     found = page.evaluate("axe.run('#import-dialog', {runOnly: ['wcag2a', 'wcag2aa']})")
     assert [violation["id"] for violation in found["violations"]] == []
 

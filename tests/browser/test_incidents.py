@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.axe import SCRIPT
 from tests.browser.desk import Desk
-from tests.browser.test_look import AXE
 from tests.browser.test_task import Folder
 from tests.browser.visit import Visit
 from tests.support.server import wait_for
@@ -84,7 +84,7 @@ def test_failures_of_one_reason_are_one_line_and_can_be_run_again(wrong: Desk, r
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_use_it(scheme: str, wrong: Desk, run_id: str, visit: Visit) -> None:
     page = visit.open(f"{wrong.url}/runs/{run_id}", color_scheme=scheme, bypass_csp=True)
-    page.evaluate(AXE.read_text(encoding="utf-8"))
+    page.evaluate(SCRIPT)
     found = page.evaluate("axe.run('#run-incidents-panel')")
     assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
 

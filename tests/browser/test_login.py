@@ -3,25 +3,35 @@
 import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.axe import serious
 from tests.browser.visit import Traffic, Visit, expect_state
 from tests.support.server import ROOT, Server, wait_for
 
 HOUR_MS = 3_600_000
 
 
+class Locked(Server):
+    """A server that wants a login, and a key of its administrator."""
+
+    admin = ""
+
+
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that wants a login."""
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
     folder = tmp_path_factory.mktemp("locked")
-    server = Server(folder, config='auth = "on"\n', environment={"WAA_DEMO_SPEED": "30"}).start()
+    server = Locked(folder, config='auth = "on"\n', environment={"WAA_DEMO_SPEED": "30"})
+    server.admin = command(server, "keys", "create", "--name", "boss", "--scope", "admin").split()[0]
+    server.start()
     yield server
     server.stop()
 
@@ -35,20 +45,21 @@ def command(server: Server, *arguments: str) -> str:
     return done.stdout
 
 
-def make_key(server: Server, *scopes: str, name: str = "ann", days: str = "1") -> str:
-    return command(server, "keys", "create", "--name", name, "--scope", ",".join(scopes or ("view",)), "--days", days).split()[0]
+def make_key(server: Locked, *scopes: str, name: str = "ann", days: str = "1") -> str:
+    """Made on the page Access, as an administrator does."""
+    fields = urlencode([("name", name), ("days", days), *(("scope", scope) for scope in scopes or ("view",))]).encode()
+    request = urllib.request.Request(f"{server.url}/access/keys", data=fields, headers={"X-API-Key": server.admin})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        made = re.search(r'value="(waa_[^"]+)"', answer.read().decode())
+    assert made
+    return made.group(1)
 
 
 def sign_in(page: Page, server: Server, key: str, path: str = "/") -> None:
-    """As soon as the server knows the key."""
     page.goto(f"{server.url}{path}")
-
-    def tried() -> bool:
-        page.get_by_label("Key").fill(key)
-        page.get_by_role("button", name="Sign in").click()
-        return "/login" not in page.url
-
-    wait_for(tried, what="signed in", hint=lambda: page.locator("body").inner_text())
+    page.get_by_label("Key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{server.url}{path}")
 
 
 def expect_signed_out(page: Page) -> None:
@@ -68,7 +79,7 @@ def expect_silence(page: Page, traffic: Traffic) -> None:
     assert traffic.all[asked:] == []
 
 
-def test_a_person_signs_in_reads_on_where_they_were_and_signs_out(locked: Server, visit: Visit) -> None:
+def test_a_person_signs_in_reads_on_where_they_were_and_signs_out(locked: Locked, visit: Visit) -> None:
     page = visit.context(allows_outage=True).new_page()
     sign_in(page, locked, make_key(locked), "/runs?q=demo")
     expect(page).to_have_url(f"{locked.url}/runs?q=demo")
@@ -80,7 +91,7 @@ def test_a_person_signs_in_reads_on_where_they_were_and_signs_out(locked: Server
     expect(page).to_have_url(re.compile("/login"))
 
 
-def test_a_wrong_key_is_said_beside_its_field(locked: Server, visit: Visit) -> None:
+def test_a_wrong_key_is_said_beside_its_field(locked: Locked, visit: Visit) -> None:
     page = visit.open(f"{locked.url}/login", allows_outage=True)
     page.get_by_label("Key").fill("waa_nope")
     page.get_by_role("button", name="Sign in").click()
@@ -89,11 +100,11 @@ def test_a_wrong_key_is_said_beside_its_field(locked: Server, visit: Visit) -> N
     expect(page.get_by_label("Key")).to_have_value("")
 
 
-def test_a_login_that_expires_while_the_page_streams(locked: Server, visit: Visit) -> None:
+def test_a_login_that_expires_while_the_page_streams(locked: Locked, visit: Visit) -> None:
     page = visit.context(allows_outage=True).new_page()
     page.clock.install()
     traffic = Traffic(page)
-    sign_in(page, locked, make_key(locked, days="0.00012"))
+    sign_in(page, locked, make_key(locked, days="0.00007"))
     expect_state(page, "connected")
     expect_signed_out(page)
     expect_silence(page, traffic)
@@ -101,7 +112,7 @@ def test_a_login_that_expires_while_the_page_streams(locked: Server, visit: Visi
     expect(page).to_have_url(f"{locked.url}/login?next=%2F")
 
 
-def test_a_key_that_is_revoked_beside_the_server_ends_the_pages_stream(locked: Server, visit: Visit) -> None:
+def test_a_key_that_is_revoked_beside_the_server_ends_the_pages_stream(locked: Locked, visit: Visit) -> None:
     page = visit.context(allows_outage=True).new_page()
     page.clock.install()
     traffic = Traffic(page)
@@ -114,7 +125,7 @@ def test_a_key_that_is_revoked_beside_the_server_ends_the_pages_stream(locked: S
     assert locked.send("GET", "/api/vms", headers={"X-API-Key": key})[0] == 401
 
 
-def test_a_page_that_polls_stops_too(locked: Server, visit: Visit) -> None:
+def test_a_page_that_polls_stops_too(locked: Locked, visit: Visit) -> None:
     context = visit.context(allows_outage=True, init="delete window.EventSource;")
     page = context.new_page()
     page.clock.install()
@@ -125,6 +136,77 @@ def test_a_page_that_polls_stops_too(locked: Server, visit: Visit) -> None:
     page.clock.fast_forward(11_000)
     expect_signed_out(page)
     expect_silence(page, traffic)
+
+
+MAY_NOT = (
+    'a[href="/vms/new"]',
+    'form[action$="/threshold"]',
+    "[data-import]",
+    'a[href="/audit"]',
+)
+
+
+def test_a_page_offers_what_its_viewer_may_do_and_nothing_else(locked: Locked, visit: Visit) -> None:
+    key = make_key(locked, "operate", name="olga")
+    run = wait_for(lambda: locked.send("GET", "/api/runs", headers={"X-API-Key": key})[1]["runs"], what="a run")[0]["run_id"]
+    paths = ("/", "/runs", f"/runs/{run}", "/vms/demo", "/access")
+    seen, sent = dict[str, set[str]](), dict[str, bytes]()
+    for name, text in (("viewer", make_key(locked)), ("operator", key)):
+        page = visit.context(allows_outage=True).new_page()
+        sign_in(page, locked, text)
+        seen[name] = set()
+        for path in paths:
+            page.goto(f"{locked.url}{path}")
+            if path != "/access":
+                expect_state(page, "connected")
+            shown = [selector for selector in MAY_NOT if page.locator(selector).locator("visible=true").count()]
+            seen[name].update(shown)
+        page.goto(f"{locked.url}/vms/new")
+        offered = page.locator("form.vm-form").count()
+        assert offered == (name == "operator")
+        expect(page.get_by_text("You may look here, not add VMs.")).to_have_count(1 - offered)
+        sent[name] = page.request.get(f"{locked.url}/fragments/vms").body()
+    assert seen == {"viewer": set(), "operator": set(MAY_NOT) - {'a[href="/audit"]'}}
+    assert b'href="/vms/new"' in sent["viewer"]  # a panel is the same for everyone: the page hides what is not the viewer's
+
+
+def test_revoking_asks_first_and_the_own_key_ends_the_session(locked: Locked, visit: Visit) -> None:
+    page = visit.context(allows_outage=True).new_page()
+    key = make_key(locked, name="short")
+    sign_in(page, locked, key, "/access")
+    button = page.get_by_role("button", name="Revoke it: short")
+    expect(button).to_be_hidden()
+    page.locator(".sure > summary").click()
+    expect(page.get_by_text("You are signed in by this key")).to_be_visible()
+    button.click()
+    expect(page).to_have_url(re.compile("/login"))
+    assert locked.send("GET", "/api/vms", headers={"X-API-Key": key})[0] == 401
+
+
+def test_a_new_key_is_selected_and_copied(locked: Locked, visit: Visit) -> None:
+    page = visit.context(permissions=["clipboard-read", "clipboard-write"]).new_page()
+    sign_in(page, locked, make_key(locked), "/access")
+    page.get_by_text("Make a key").click()
+    page.locator("#key-name").fill("mine")
+    page.get_by_role("button", name="Make the key").click()
+    secret = page.get_by_label("Key", exact=True)
+    expect(secret).to_be_focused()
+    assert page.evaluate("getSelection().toString()") == secret.input_value() != ""
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == secret.input_value()
+
+
+def test_axe_finds_nothing_serious_on_access_and_the_audit_log(locked: Locked, visit: Visit) -> None:
+    page = visit.context(viewport={"width": 390, "height": 844}).new_page()
+    sign_in(page, locked, locked.admin, "/access")
+    page.get_by_text("Make a key").click()
+    page.locator(".sure > summary").first.click()
+    for path in ("", "/audit"):
+        if path:
+            page.goto(f"{locked.url}{path}")
+        assert serious(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 ATTACK = """async (url) => {
@@ -164,7 +246,7 @@ def other_origin() -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_page_of_another_origin_can_neither_read_nor_act_with_the_cookie(locked: Server, other_origin: str, visit: Visit) -> None:
+def test_a_page_of_another_origin_can_neither_read_nor_act_with_the_cookie(locked: Locked, other_origin: str, visit: Visit) -> None:
     page = visit.context(allows_outage=True).new_page()
     key = make_key(locked, "operate")
     sign_in(page, locked, key)

@@ -1,15 +1,13 @@
 """Nothing jumps, nothing is wider than a phone, and everybody can use it."""
 
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.axe import serious
 from tests.browser.desk import VM, Desk
 from tests.browser.visit import Visit, expect_state
 from tests.support.server import Server, wait_for
 
-AXE = Path(__file__).with_name("vendor") / "axe.min.js"
 SHIFTS = """
 window.shifts = [];
 new PerformanceObserver((list) => {
@@ -21,9 +19,6 @@ new PerformanceObserver((list) => {
   }
 }).observe({type: "layout-shift", buffered: true});
 """
-JUDGE = """() => axe.run({resultTypes: ["violations"]}).then(({violations}) => violations
-  .filter(({impact}) => impact === "serious" || impact === "critical")
-  .map(({id, nodes}) => [id, nodes.map(({html, any}) => [html, any.map(({message}) => message)])]))"""
 PATHS = ("/", "/vms/demo", "/runs", "/runs/{run}", "/vms/new", "/nothing-here")
 
 
@@ -79,13 +74,10 @@ def test_a_phone_needs_no_sideways_scrolling(path: str, paths: dict[str, str], v
 
 @pytest.mark.parametrize("path", PATHS)
 def test_axe_finds_nothing_serious_in_light_and_dark(path: str, paths: dict[str, str], visit: Visit) -> None:
-    page = visit.open(paths[path], allows_outage=path == "/nothing-here", color_scheme="light")
+    page = visit.open(paths[path], allows_outage=path == "/nothing-here")
     if page.locator("#live").count():
         expect_state(page, "connected")
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    assert page.evaluate(JUDGE) == []
-    page.emulate_media(color_scheme="dark")
-    assert page.evaluate(JUDGE) == []
+    assert serious(page) == []
 
 
 def test_reduced_motion_is_respected(desk: Desk, visit: Visit) -> None:

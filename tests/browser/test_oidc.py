@@ -23,10 +23,10 @@ def provider() -> Iterator[Provider]:
 def locked(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose people sign in there; that it wants a login at all follows from it."""
     folder = tmp_path_factory.mktemp("oidc")
-    config = f'oidc_issuer = "{provider.url}"\noidc_client_id = "{CLIENT_ID}"\noidc_allow = ["alice@example.org"]\n'
+    config = f'demo = "off"\noidc_issuer = "{provider.url}"\noidc_client_id = "{CLIENT_ID}"\noidc_allow = ["alice@example.org"]\n'
     secret = folder / "secret"
     secret.write_text("s3cret\n", encoding="utf-8")
-    server = Server(folder, config=config, environment={"WAA_DEMO_SPEED": "30", "WAA_OIDC_CLIENT_SECRET_FILE": str(secret)}).start()
+    server = Server(folder, config=config, environment={"WAA_OIDC_CLIENT_SECRET_FILE": str(secret)}).start()
     yield server
     server.stop()
 

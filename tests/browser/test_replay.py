@@ -3,13 +3,12 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.axe import serious
 from tests.browser.desk import Desk
-from tests.browser.test_look import AXE
 from tests.browser.visit import Traffic, Visit
 from tests.support.server import wait_for
 
@@ -132,13 +131,6 @@ def test_a_phone_needs_no_sideways_scrolling(replay: str, visit: Visit) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(scheme: Literal["light", "dark"], replay: str, visit: Visit) -> None:
-    page = open_replay(visit, f"{replay}?at=end", color_scheme=scheme)
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate(
-        """() => axe.run({resultTypes: ["violations"]}).then(({violations}) => violations
-             .filter(({impact}) => impact === "serious" || impact === "critical")
-             .map(({id, nodes}) => [id, nodes.map(({html, any}) => [html, any.map(({message}) => message)])]))"""
-    )
-    assert found == []
+def test_axe_finds_nothing_serious(replay: str, visit: Visit) -> None:
+    page = open_replay(visit, f"{replay}?at=end")
+    assert serious(page) == []

@@ -7,13 +7,13 @@ import re
 import shlex
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.link import eventually
-from tests.support.server import ROOT
+from tests.support.server import ROOT, wait_for
 from tests.support.sshd import Sshd, has_sshd, public_key
 from waa.core.error import LinkError
 from waa.core.observation import LogFound, LogKind, LogSource, StatusSeen
@@ -71,6 +71,7 @@ class Place:
         self.readable = folder / "readable"
         self.secret = folder / "secret.log"
         self.canary = folder / "canary"
+        self.control = folder / "ssh"
 
     def spec(self, **fields: object) -> VmSpec:
         known = {
@@ -83,16 +84,41 @@ class Place:
         return VmSpec(**{**known, **self.sshd.spec_fields(), **fields})  # type: ignore[arg-type]
 
     def ssh(self, *words: str, text: str = "") -> "subprocess.CompletedProcess[str]":
-        """What a thief of the key can do by OpenSSH's own client."""
-        options = ("-F", "none", "-i", str(self.sshd.key), "-o", f"UserKnownHostsFile={self.sshd.known_hosts}", "-p", str(self.sshd.port))
+        """What a thief of the key can do by OpenSSH's own client. Inside ``kept`` each call is a session on one connection."""
         return subprocess.run(
-            ["ssh", *options, f"{self.sshd.user}@{self.sshd.address}", *words],
+            self.command(*words),
             input=text,
             capture_output=True,
             text=True,
             check=False,
             timeout=30,
         )
+
+    def command(self, *words: str) -> list[str]:
+        """The command line of that client."""
+        known = ("-o", f"UserKnownHostsFile={self.sshd.known_hosts}", "-o", f"ControlPath={self.control}")
+        return [
+            "ssh",
+            "-F",
+            "none",
+            "-i",
+            str(self.sshd.key),
+            *known,
+            "-p",
+            str(self.sshd.port),
+            f"{self.sshd.user}@{self.sshd.address}",
+            *words,
+        ]
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """One connection for many sessions: the server decides on each of them anew, only the keys are exchanged once."""
+        with subprocess.Popen([*self.command("-M", "-N")], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as master:
+            try:
+                wait_for(self.control.exists, what="the connection")
+                yield
+            finally:
+                master.terminate()
 
 
 @pytest.fixture(params=["dash", "bash", "busybox"])
@@ -265,12 +291,13 @@ def thefts(place: Place) -> dict[str, tuple[str, str]]:
 
 
 def test_a_stolen_key_does_nothing_else(place: Place) -> None:
-    for what, (command, text) in thefts(place).items():
-        done = place.ssh(*([command] if command else []), text=text)
-        assert done.returncode == 126, (what, done)
-        assert "refused by the forced command" in done.stderr, (what, done)
-        assert "secret" not in done.stdout, what
-        assert not place.canary.exists(), what
+    with place.kept():
+        for what, (command, text) in thefts(place).items():
+            done = place.ssh(*([command] if command else []), text=text)
+            assert done.returncode == 126, (what, done)
+            assert "refused by the forced command" in done.stderr, (what, done)
+            assert "secret" not in done.stdout, what
+            assert not place.canary.exists(), what
 
 
 def test_a_stolen_key_forwards_nothing(place: Place) -> None:

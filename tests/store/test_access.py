@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.core.builders import T0
-from tests.store.test_store import POSTGRESQL, wipe
+from tests.store.database import KINDS, database
 from waa.core.access import ApiKey, AuditEntry, AuditQuery, LoginLink, Outcome, Scope, Session
 from waa.core.error import Conflict, Unavailable
 from waa.core.port import AccessStore
@@ -43,19 +43,17 @@ def entry(action: str = "vm.add", **fields: object) -> AuditEntry:
 Reopen = Callable[[], AccessStore]
 
 
-@pytest.fixture(params=["memory", "sqlite", *(["postgresql"] if POSTGRESQL else [])])
+@pytest.fixture(params=KINDS)
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
     """Gives the store; called again, closes it and opens the same one anew."""
     opened: list[AccessStore] = []
     memory = MemoryAccessStore()
-    if request.param == "postgresql":
-        wipe(POSTGRESQL)
+    url = database(request, tmp_path)
 
     def reopen() -> AccessStore:
         if opened:
             opened[-1].close()
-        urls = {"sqlite": f"sqlite:///{tmp_path}/data/waa.db", "postgresql": POSTGRESQL}
-        opened.append(memory if request.param == "memory" else SqlAccessStore(urls[request.param]))
+        opened.append(memory if not url else SqlAccessStore(url))
         return opened[-1]
 
     yield reopen

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.core.builders import T0
 from tests.core.test_training import a_prediction, a_training
+from tests.store.database import KINDS, database
 from tests.store.test_sql import commit_and_break
 from waa.core.error import Unavailable
 from waa.core.event import Change, EventType
@@ -24,18 +25,18 @@ from waa.store.sql import SqlStore
 Both = tuple[Store, PredictionReader]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=KINDS)
 def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Both]:
     """A store and the reader of its predictions."""
-    yield from opened(request.param, tmp_path)
+    yield from opened(database(request, tmp_path))
 
 
-def opened(kind: str, folder: Path) -> Iterator[Both]:
-    url = f"sqlite:///{folder / 'waa.db'}"
+def opened(url: str) -> Iterator[Both]:
+    """Of the database, "": in memory."""
     memory = MemoryStore()
-    store: Store = memory if kind == "memory" else SqlStore(url)
+    store: Store = SqlStore(url) if url else memory
     store.load()
-    reader: PredictionReader = MemoryPredictions(memory) if kind == "memory" else SqlPredictions(url)
+    reader: PredictionReader = SqlPredictions(url) if url else MemoryPredictions(memory)
     yield store, reader
     reader.close()
     store.close()
@@ -135,7 +136,7 @@ def check_comparison(
 
 
 def test_e4_memory_and_sql_compare_alike(tmp_path: Path) -> None:
-    with contextmanager(opened)("memory", tmp_path) as memory, contextmanager(opened)("sqlite", tmp_path) as sql:
+    with contextmanager(opened)("") as memory, contextmanager(opened)(f"sqlite:///{tmp_path}/waa.db") as sql:
         names = itertools.count()
         settings(max_examples=60, deadline=None)(check_comparison)((memory, sql), names)
 
@@ -170,7 +171,7 @@ def test_trainings_that_are_silent_for_long_are_pruned_with_their_predictions(bo
 
 
 def test_events_of_pushes_are_references_and_go_before_the_others(tmp_path: Path) -> None:
-    for store, _reader in opened("sqlite", tmp_path):
+    for store, _reader in opened(f"sqlite:///{tmp_path}/waa.db"):
         made = pusher(store)
         store.append([made.change((number, 0, True)) for number in range(1005)])
         (last,) = store.events_since(1005)
@@ -183,7 +184,7 @@ def test_events_of_pushes_are_references_and_go_before_the_others(tmp_path: Path
 
 
 def test_a_commit_that_is_tried_again_in_doubt_adds_nothing_twice(tmp_path: Path) -> None:
-    for store, reader in opened("sqlite", tmp_path):
+    for store, reader in opened(f"sqlite:///{tmp_path}/waa.db"):
         made = pusher(store)
         changes = [made.change((1, 0, True), (2, 0, True)), Change(type=EventType.TRAINING_ENDED, at=T0, entity=made.trainings["digits"])]
         with commit_and_break(), pytest.raises(Unavailable, match="connection lost"):

@@ -1,12 +1,12 @@
 """What every store does: one suite over all of them."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.core.builders import INNER, T0, a_cursor, a_run, a_spec, a_task, a_vm
+from tests.store.database import KINDS, database
 from waa.core.entity import Entity, Imported, RunId, Trouble
 from waa.core.error import Failure
 from waa.core.event import Change, EventType
@@ -17,43 +17,28 @@ from waa.core.port import Pruned, Store
 from waa.core.spec import Origin
 from waa.core.state import MAX_TROUBLES
 from waa.core.status import Phase, Reason, RunStatus, TaskStatus
-from waa.store.engine import make_engine
 from waa.store.memory import MemoryStore
 from waa.store.sql import SqlStore
 
 Reopen = Callable[[], Store]
 
 
-POSTGRESQL = os.environ.get("WAA_TEST_POSTGRESQL", "")
-"""URL of an empty PostgreSQL database that the tests may wipe; psycopg must be installed."""
-
-
-@pytest.fixture(params=["memory", "sqlite", *(["postgresql"] if POSTGRESQL else [])])
+@pytest.fixture(params=KINDS)
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
     """Gives the store; called again, closes it and opens the same one anew."""
     opened: list[Store] = []
     memory = MemoryStore()
-    if request.param == "postgresql":
-        wipe(POSTGRESQL)
+    url = database(request, tmp_path)
 
     def reopen() -> Store:
         if opened:
             opened[-1].close()
-        urls = {"sqlite": f"sqlite:///{tmp_path}/data/waa.db", "postgresql": POSTGRESQL}
-        opened.append(memory if request.param == "memory" else SqlStore(urls[request.param]))
+        opened.append(memory if not url else SqlStore(url))
         return opened[-1]
 
     yield reopen
     if opened:
         opened[-1].close()
-
-
-def wipe(url: str) -> None:
-    engine = make_engine(url)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
-    engine.dispose()
 
 
 def change(entity: Entity, type_: EventType, *, at: float = T0, previous: str | None = None) -> Change:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+"""Where it is set, each start of a server compiles the product anew."""
 ROOT = Path(__file__).resolve().parent.parent.parent
 Value = TypeVar("Value")
 
@@ -68,7 +70,7 @@ class Server:
     def start(self) -> "Server":
         """Until it says where it serves."""
         environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("WAA_")},
+            **{name: value for name, value in os.environ.items() if not name.startswith("WAA_") and name != NO_BYTECODE},
             "WAA_CONFIG": str(self._config),
             "WAA_DATA": str(self.folder / "data"),
             "WAA_PORT": str(self.port),

@@ -19,7 +19,7 @@ from waa.services.live_query import Seen
 from waa.store.memory import MemoryPredictions, MemoryStore
 from waa.web.render import Renderer
 from waa.web.terminal import LogLine
-from waa.web.view import Look, TrainingLook
+from waa.web.view import Look, TrainingLook, Viewer
 from waa.web.views.training import read_pairs, read_window
 
 NOW = 1_770_208_291.0
@@ -317,6 +317,7 @@ def a_look(state: State, **fields: object) -> Look:
         "seen_at": {name: NOW - 3 for name, vm in state.vms.items() if vm.connection.connected},
         "version": "0.1.0",
         "csrf_token": "token-1",
+        "viewer": Viewer(),
         "log_lines": dict.fromkeys(state.vms, lines),
         "trainings": training_look(state),
     }

@@ -17,6 +17,7 @@ from waa.core.proxy import parse_proxies
 from waa.services.access import AccessRules, Client, Presented
 from waa.web.deps import WebSettings
 from waa.web.login import own_path
+from waa.web.views.access import browser_words
 
 NOBODY = Client()
 GUARDED = AccessRules(is_required=True)
@@ -628,3 +629,83 @@ async def test_by_default_nobody_logs_in_and_everything_is_open() -> None:
         assert (await built.post_json("/api/vms/register", VM)).code == 201
         assert (await built.ask("/login", headers=PAGE)).headers["Location"] == "/"
         assert (await built.ask("/access", headers=PAGE)).code == 200
+
+
+@pytest.mark.parametrize(("scopes", "offered"), [(("view",), False), (("ingest", "view"), False), (("operate",), True), (("admin",), True)])
+async def test_who_may_not_operate_gets_no_form_that_would_be_refused(scopes: tuple[str, ...], offered: bool) -> None:
+    async with guarded() as built:
+        await built.access.create_key(LOCAL, NOBODY, name="any", scopes=("view",), life_s=None)
+        assert (
+            await built.ask("/api/vms/register", "POST", body=json.dumps(VM), headers=JSON | {"X-API-Key": await key(built, "operate")})
+        ).code == 201
+        browser = Browser(built)
+        await browser.log_in(await key(built, *scopes))
+        pages = {path: (await browser.ask(path)).body.decode() for path in ("/vms/waa-1", "/vms/new", "/runs")}
+        assert [f'action="/vms/waa-1/{act}"' in pages["/vms/waa-1"] for act in ("retry", "remove")] == [offered] * 2
+        assert ('action="/vms"' in pages["/vms/new"]) is offered
+        assert ("may look here, not add VMs" in pages["/vms/new"]) is not offered
+        assert ('id="import-dialog"' in pages["/runs"]) is (offered or "ingest" in scopes)
+
+
+async def test_who_may_not_look_is_led_to_their_own_access_and_not_around_in_a_circle() -> None:
+    async with guarded() as built:
+        browser = Browser(built)
+        answer = await browser.log_in(await key(built, "ingest"))
+        assert answer.code == 303
+        page = await browser.ask("/")
+        assert page.code == 403
+        root = read(page.body.replace(b"<!doctype html>", b"", 1))
+        links = [each.attributes["href"] for each in root.one(class_="error-page").all(tag="a")]
+        assert links == ["/access"]
+        assert (await browser.ask("/access")).code == 200
+
+
+async def test_a_form_that_is_out_of_date_says_so() -> None:
+    async with guarded() as built:
+        browser = Browser(built)
+        await browser.log_in(await key(built, "operate"))
+        answer = await browser.ask(
+            "/vms", "POST", body=urlencode(VM | {"_xsrf": "old"}), headers={"Content-Type": "application/x-www-form-urlencoded"}
+        )
+        assert answer.code == 403
+        assert b"This form is out of date. Open its page again" in answer.body
+
+
+@pytest.mark.parametrize(
+    ("agent", "words"),
+    [
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:134.0) Gecko/20100101 Firefox/134.0", "Firefox on Windows"),
+        ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36", "Chrome on Linux"),
+        (
+            "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36 Edg/131.0.0.0",
+            "Edge on Windows",
+        ),
+        (
+            "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Safari/605.1.15",
+            "Safari on macOS",
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile Safari/537.36",
+            "Chrome on Android",
+        ),
+        ("curl/8.5.0", "curl"),
+        ("x" * 500, "x" * 40),
+        ("", ""),
+    ],
+)
+def test_a_session_says_which_browser_it_is(agent: str, words: str) -> None:
+    assert browser_words(agent) == words
+
+
+async def test_dead_keys_stand_apart_from_those_that_are_good() -> None:
+    async with guarded() as built:
+        admin = await key(built, "admin", name="boss")
+        gone, _ = await built.access.create_key(LOCAL, NOBODY, name="gone", scopes=("view",), life_s=None)
+        await built.access.revoke_key(LOCAL, NOBODY, gone.key_id)
+        browser = Browser(built)
+        await browser.log_in(admin)
+        root = read((await browser.ask("/access")).body.replace(b"<!doctype html>", b"", 1))
+        good, over = root.all(class_="key-list")
+        assert [row.attributes["id"] for row in good.all(tag="tr")[1:]] == [f"key-{admin[4:16]}"]
+        assert [row.attributes["id"] for row in over.all(tag="tr")[1:]] == [f"key-{gone.key_id}"]
+        assert over.all(tag="form") == []

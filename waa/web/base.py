@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from tornado.web import Finish, HTTPError, RequestHandler
 
-from waa.core.access import Identity, IdentityKind, Outcome, Scope, allows
+from waa.core.access import Identity, IdentityKind, Outcome, Scope, allows, granted
 from waa.core.codec import encode
 from waa.core.error import Conflict, Forbidden, Invalid, NotFound, SignInNeeded, TooOften, Unavailable, WaaError
 from waa.services.access import Client, Presented
@@ -119,7 +119,7 @@ class BaseHandler(RequestHandler):
         self._need_own_name()
         self.admit()
         if not self.is_json and (self.identity is None or self.identity.kind is not IdentityKind.KEY):
-            super().check_xsrf_cookie()
+            self._need_token()
             self._has_token = True
 
     @property
@@ -318,7 +318,16 @@ class BaseHandler(RequestHandler):
         headers = self.request.headers
         if "Origin" in headers or headers.get("Sec-Fetch-Site") == "same-origin":
             return  # a foreign Origin was refused before
-        super().check_xsrf_cookie()
+        self._need_token()
+
+    def _need_token(self) -> None:
+        """Raises Forbidden, in words for somebody whose form was open for too long."""
+        try:
+            super().check_xsrf_cookie()
+        except HTTPError as error:
+            raise Forbidden(
+                "This form is out of date. Open its page again and send it from there (its token is missing or not yours)"
+            ) from error
 
     def _pace(self) -> None:
         """Count the request by who asks, strangers by their address. A machine's own programs are not counted where there is no login.
@@ -356,7 +365,7 @@ class BaseHandler(RequestHandler):
         return Viewer(
             name="" if is_local else identity.name,
             can_leave=identity.kind is IdentityKind.SESSION,
-            is_admin=allows(identity, (Scope.ADMIN,)),
+            scopes=granted(identity.scopes),
         )
 
     def _note_stranger(self, message: str) -> None:

@@ -30,13 +30,14 @@ class SessionHandler(PageHandler):
         """The browser drops the token."""
         self.clear_cookie(self.session_cookie, path="/", httponly=True, samesite="Lax", secure=self.is_secure)
 
-    def is_too_often(self) -> bool:
+    def is_too_often(self, next_path: str = "/") -> bool:
         """Whether this address tries too often; the answer says so, and when to come back."""
         wait_s = self.deps.logins.take(address_key(self.client.address), self.deps.clock())
         if not wait_s:
             return False
         self.set_header("Retry-After", str(int(wait_s) + 1))
-        self.write_form(HTTPStatus.TOO_MANY_REQUESTS, error=f"Too many logins were tried from your address. Wait {int(wait_s) + 1} s.")
+        told = f"Too many logins were tried from your address. Wait {int(wait_s) + 1} s."
+        self.write_form(HTTPStatus.TOO_MANY_REQUESTS, error=told, next_path=next_path)
         return True
 
     def write_form(
@@ -71,7 +72,7 @@ class LoginHandler(SessionHandler):
 
     async def post(self) -> None:
         next_path = own_path(self.get_body_argument("next", "/"))
-        if self.is_too_often():
+        if self.is_too_often(next_path):
             return
         try:
             former = self.get_cookie(self.session_cookie, "") or ""

@@ -353,23 +353,23 @@ TASK_FILTER = (
     Parameter(name="status", text="Which tasks", schema=_listed(TASK_STATUSES)),
     Parameter(name="domain", text="Of this domain", schema={"type": "string", "maxLength": MAX_CHOICE}),
     Parameter(name="q", text="Whose id, instruction or error has these words", schema={"type": "string", "maxLength": MAX_CHOICE}),
-    Parameter(name="only", text="Which of them", schema=_choice(*ONLY)),
+    Parameter(name="only", text="Which of them", schema=_choice(*ONLY, "")),
     Parameter(name="sort", text="By this column, with a minus the other way", schema=_order(TASK_COLUMNS)),
     PAGE,
-    Parameter(name="by", text="How domains are ordered", schema=_choice(*BY)),
+    Parameter(name="by", text="How domains are ordered", schema=_choice(*BY, "")),
 )
 RUN_FILTER = (
     Parameter(name="q", text="Whose name or arguments have these words", schema={"type": "string", "maxLength": MAX_CHOICE}),
     Parameter(name="status", text="Which runs", schema=_listed(RUN_STATUSES)),
     Parameter(name="vm", text="Of this VM; imported: of none", schema={"type": "string", "maxLength": MAX_CHOICE}),
-    Parameter(name="since", text="Begun in this time", schema=_choice(*SINCE_S)),
+    Parameter(name="since", text="Begun in this time", schema=_choice(*SINCE_S, "")),
     Parameter(name="sort", text="By this column, with a minus the other way", schema=_order(RUN_COLUMNS)),
     PAGE,
 )
 AUDIT_FILTER = (
     Parameter(name="q", text="With these words", schema={"type": "string", "maxLength": MAX_CHOICE}),
     Parameter(name="actor", text="Who", schema={"type": "string", "maxLength": MAX_CHOICE}),
-    Parameter(name="action", text="What, or a group of it", schema=_choice(*AUDIT_GROUPS)),
+    Parameter(name="action", text="What, or a group of it", schema=_choice(*AUDIT_GROUPS, "")),
     Parameter(name="outcome", text="How it ended"),
     Parameter(name="since", text="From this day on", schema=DAY),
     Parameter(name="until", text="Up to and with this day", schema=DAY),

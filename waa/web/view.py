@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from waa.core.access import ALL_SCOPES, Scope
 from waa.core.attention import Limits
 from waa.core.dwell import UsualTime, unknown_time
 from waa.core.entity import Task, Vm
@@ -49,11 +50,17 @@ def _unpriced(_vm: Vm) -> Quote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Viewer:
-    """Who looks at a page. ``name`` "": somebody on this machine, where no login is needed; ``can_leave``: there is a session to end."""
+    """Who looks at a page. ``name`` "": somebody on this machine, where no login is needed; ``can_leave``: there is a session to end;
+    ``scopes``: what they may, with what those include."""
 
     name: str = ""
     can_leave: bool = False
-    is_admin: bool = True
+    scopes: frozenset[Scope] = ALL_SCOPES
+
+    @property
+    def told_scopes(self) -> str:
+        """For the page's style sheet: panels are the same bytes for everyone, and it hides what in them is not theirs."""
+        return " ".join(scope.value for scope in Scope if scope in self.scopes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +93,10 @@ class Look:
     quote_of: Callable[[Vm], Quote] = _unpriced
     rate: float | None = None
     base: str = ""
+
+    def may(self, scope: str) -> bool:
+        """For pages: whether what needs the scope is open to who looks."""
+        return self.viewer is not None and scope in self.viewer.scopes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,9 +27,30 @@ SCOPE_WORDS: Mapping[Scope, str] = {
     Scope.OPERATE: "Add and remove VMs, set thresholds, import; includes view and ingest",
     Scope.INGEST: "Push results",
     Scope.TRAINING: "Create trainings and push their predictions",
-    Scope.METRICS: "Read the server's figures",
-    Scope.ADMIN: "Everything, keys of others and the audit log too",
+    Scope.METRICS: "Read the server's own figures (/metrics)",
+    Scope.ADMIN: "Everything: keys and sessions of others and the audit log too",
 }
+
+VIA_WORDS: Mapping[str, str] = {"key": "by key", "link": "by link", "oidc": "by OpenID Connect"}
+MAX_PROGRAM = 40
+# The order matters: each of them also says the names below it.
+_BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("HeadlessChrome/", "Chrome"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("CrOS", "ChromeOS"),
+    ("Windows", "Windows"),
+    ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +69,15 @@ class LoginPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """A key in the list. ``state``: good, expired, revoked; ``is_own``: the one that asks."""
+    """A key in the list. ``maker``: in words; ``until``: the day of its end, "" where it has none; ``state``: good, expired, revoked;
+    ``is_own``: the one that asks."""
 
     key_id: str
     name: str
-    owner: str
+    maker: str
     scopes: str
     created_at: float
+    until: str
     expires_at: float | None
     last_used_at: float | None
     state: str
@@ -63,13 +86,14 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRow:
-    """A session in the list. ``is_own``: the one that asks."""
+    """A session in the list. ``browser``: in words, of what it says of itself (``agent``); ``is_own``: the one that asks."""
 
     session_id: str
     name: str
     via: str
     scopes: str
     address: str
+    browser: str
     agent: str
     created_at: float
     seen_at: float
@@ -101,13 +125,15 @@ class KeyForm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessPage:
-    """Keys and sessions of one identity, or of all. ``made``: the text of a key that was made just now, and its name."""
+    """Keys and sessions of one identity, or of all. ``scopes``: what they may, by scope and in words; ``over``: keys that are refused;
+    ``made``: the text of a key that was made just now, and its name."""
 
     name: str
-    scopes: str
+    scopes: tuple[tuple[str, str], ...]
     is_required: bool
     sees_all: bool
     keys: tuple[KeyRow, ...]
+    over: tuple[KeyRow, ...]
     sessions: tuple[SessionRow, ...]
     choices: tuple[ScopeChoice, ...]
     form: KeyForm
@@ -197,12 +223,15 @@ def access_page(
     """What somebody has, and may make."""
     form = form or KeyForm()
     allowed = granted(identity.scopes)
+    names = {key_subject(key.key_id): key.name for key in keys}
+    rows = [_key_row(key, identity, names, now) for key in keys]
     return AccessPage(
         name=identity.name,
-        scopes=_words(identity.scopes),
+        scopes=tuple((scope.value, SCOPE_WORDS[scope]) for scope in Scope if scope in identity.scopes),
         is_required=is_required,
         sees_all=Scope.ADMIN in identity.scopes,
-        keys=tuple(_key_row(key, identity, now) for key in keys),
+        keys=tuple(row for row in rows if row.state == "good"),
+        over=tuple(row for row in rows if row.state != "good"),
         sessions=tuple(_session_row(session, identity) for session in sessions),
         choices=tuple(
             ScopeChoice(value=scope.value, words=SCOPE_WORDS[scope], is_chosen=scope.value in form.scopes)
@@ -230,14 +259,15 @@ def audit_page(filter_: AuditFilter, entries: Sequence[AuditEntry]) -> AuditPage
     )
 
 
-def _key_row(key: ApiKey, identity: Identity, now: float) -> KeyRow:
+def _key_row(key: ApiKey, identity: Identity, names: Mapping[str, str], now: float) -> KeyRow:
     reason = refusal(key, now)
     return KeyRow(
         key_id=key.key_id,
         name=key.name,
-        owner=key.owner,
+        maker="you" if key.owner == identity.subject else _maker(key.owner, names),
         scopes=_words(key.scopes),
         created_at=key.created_at,
+        until=_date(key.expires_at) if key.expires_at is not None else "",
         expires_at=key.expires_at,
         last_used_at=key.last_used_at,
         state=reason.split()[-1] if reason else "good",
@@ -249,14 +279,34 @@ def _session_row(session: Session, identity: Identity) -> SessionRow:
     return SessionRow(
         session_id=session.session_id,
         name=session.name,
-        via=session.via,
+        via=VIA_WORDS.get(session.via, session.via),
         scopes=_words(session.scopes),
         address=session.address,
+        browser=browser_words(session.agent),
         agent=session.agent,
         created_at=session.created_at,
         seen_at=session.seen_at,
         is_own=session.session_id == identity.session_id,
     )
+
+
+def browser_words(agent: str) -> str:
+    """A browser and its system, as far as its ``User-Agent`` tells them: "Firefox on Windows"; else how the text begins."""
+    found = (next((name for mark, name in marks if mark in agent), "") for marks in (_BROWSERS, _SYSTEMS))
+    words = " on ".join(name for name in found if name)
+    return words or agent.partition(" ")[0].partition("/")[0][:MAX_PROGRAM]
+
+
+def _maker(owner: str, names: Mapping[str, str]) -> str:
+    """Who made a key, in words; see ``Identity.subject``."""
+    kind, _, name = owner.partition(":")
+    words = {"local": "somebody on that machine", "command": "the command line", "link": "a login link"}
+    return words.get(kind) or names.get(owner) or (f"key {name}" if kind == "key" else name or owner)
+
+
+def _date(at: float) -> str:
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{moment.day} {moment:%b %Y}"
 
 
 def _words(scopes: frozenset[Scope]) -> str:

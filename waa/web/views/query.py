@@ -113,8 +113,9 @@ class Query:
         return text
 
     def choice(self, name: str, allowed: Collection[str]) -> str:
-        """One of the allowed values, "" where absent. Raises Invalid."""
-        text = self.one(name)
+        """One of the allowed values, to the letter; "" where absent. Raises Invalid."""
+        self.one(name)
+        text = "".join(self.values.get(name, ()))
         if text and text not in allowed:
             raise Invalid(name, f"is one of: {', '.join(allowed)}")
         return text
