@@ -352,6 +352,19 @@ async def test_e3_the_list_holds_ones_own_only() -> None:
         assert (await built.ask("/fragments/trainings", headers={"X-API-Key": admin})).code == 200
 
 
+async def test_e3_a_key_for_trainings_sees_their_panels_and_no_others() -> None:
+    async with house(rules=AccessRules(is_required=True)) as built:
+        key = (await built.access.create_key(LOCAL, Client(), name="a", scopes=["training"]))[1]
+        await push(built, "digits", item(0), key=key)
+        headers = {"X-API-Key": key}
+        about = "training=digits&predictions=digits"
+        assert (await built.ask(f"/fragments/predictions?{about}", headers=headers)).code == 200
+        assert (await built.ask("/training/monitor?jobId=digits", headers=headers)).code == 200
+        assert (await built.listen(f"/stream?panels=training,predictions&{about}", headers=headers)).status == 200
+        for path in ("/fragments/fleet", "/embed/vms", f"/stream?panels=training,fleet&{about}", "/stream?panels=", "/"):
+            assert (await built.ask(path, headers=headers)).code == 403, path
+
+
 async def test_e3_a_token_pushes_to_its_training_alone() -> None:
     async with two_people() as (built, alice, _bob):
         token = await create(built, "digits", key=alice)

@@ -28,7 +28,7 @@ from waa.web import (
     training_pages,
 )
 from waa.web.base import BaseHandler, NotFoundHandler
-from waa.web.decision import ADMIN, JOBS, KNOWN, METRICS, MINE, PUBLIC, PUSH, READ, VIEW, Access, ingest, operate, train
+from waa.web.decision import ADMIN, JOBS, KNOWN, METRICS, MINE, PANELS, PUBLIC, PUSH, READ, VIEW, Access, ingest, operate, train
 from waa.web.deps import Deps
 
 NAME = r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})"
@@ -71,9 +71,9 @@ ROUTES: tuple[tuple[str, type[Any], Access], ...] = (
     (rf"{TASK}/{ATTEMPT}/log", task_text.TaskLogHandler, READ),
     (rf"{TASK}/spec", task_text.TaskSpecificationHandler, READ),
     (rf"/runs/{RUN_ID}/rerun\.json", incidents.RerunHandler, READ),
-    (r"/fragments/([a-z-]{1,40})", pages.FragmentHandler, READ),
-    (r"/embed/([a-z-]{1,40})", pages.EmbedHandler, READ),
-    (r"/stream", stream.PanelStreamHandler, READ),
+    (r"/fragments/([a-z-]{1,40})", pages.FragmentHandler, PANELS),
+    (r"/embed/([a-z-]{1,40})", pages.EmbedHandler, PANELS),
+    (r"/stream", stream.PanelStreamHandler, PANELS),
     (r"/api/openapi\.json", openapi.OpenApiHandler, {"GET": KNOWN}),
     (r"/api/benchmark-sse", stream.BenchmarkStreamHandler, READ),
     (r"/api/(?:background-)?tasks", api.TasksHandler, READ),

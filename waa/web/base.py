@@ -18,7 +18,7 @@ from waa.services.access import Client, Presented
 from waa.web.decision import METRICS, PUBLIC, Access, Decision, decision_for
 from waa.web.deps import Deps
 from waa.web.limit import address_key, is_loopback
-from waa.web.panels import QUERY, trainings_of
+from waa.web.panels import PANELS, QUERY, trainings_of
 from waa.web.view import Look, Viewer
 
 BROWSER_COOKIE = "waa_browser"
@@ -211,10 +211,12 @@ class BaseHandler(RequestHandler):
         """Whether what is not their own is theirs to see too."""
         return allows(self.need_identity(), (Scope.ADMIN,))
 
-    def subjects(self) -> dict[str, str | None]:
-        """What the panels of a request are about. Raises NotFound for a training that is not theirs, Invalid."""
+    def subjects(self, names: Iterable[str]) -> dict[str, str | None]:
+        """What these panels of a request are about. Raises Forbidden, NotFound for a training that is not theirs, Invalid."""
         about = self.arguments(QUERY)
         identity = self.need_identity()
+        if not allows(identity, (Scope.VIEW,)) and not all(name in PANELS and PANELS[name].is_of_trainings for name in names):
+            raise Forbidden(f"This needs the scope view; {identity.name} has: {', '.join(sorted(identity.scopes)) or 'none'}")
         owner = about["trainings"]
         if owner is not None and owner != identity.subject and not self.sees_all:
             raise NotFound("trainings: these are not yours")

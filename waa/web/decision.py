@@ -34,6 +34,8 @@ METRICS = Decision(frozenset({Scope.METRICS}))
 ADMIN = Decision(frozenset({Scope.ADMIN}))
 
 READ: Access = {"GET": VIEW}
+PANELS: Access = {"GET": MINE}
+"""Panels of trainings are for whoever runs them; the handler asks for ``view`` for the others."""
 
 
 def operate(action: str) -> Decision:

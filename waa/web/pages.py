@@ -160,7 +160,7 @@ class FragmentHandler(BaseHandler):
         panel = PANELS.get(name)
         if panel is None:
             raise NotFound(f"There is no panel {name!r}; there are: {', '.join(PANELS)}")
-        about = self.subjects()
+        about = self.subjects((name,))
         await self.deps.panels.prepare({panel.parameter or "": about.get(panel.parameter or "")})
         subject = self.deps.panels.subject(panel, about, is_all=self.sees_all)
         self.set_header("Content-Type", "text/html; charset=utf-8")
@@ -176,7 +176,7 @@ class EmbedHandler(PageHandler):
         panel = PANELS.get(name)
         if panel is None:
             raise NotFound(f"There is no panel {name!r}; there are: {', '.join(PANELS)}")
-        about = self.subjects()
+        about = self.subjects((name,))
         _name, subject = self.deps.panels.subject(panel, about, is_all=self.sees_all)
         await self.deps.panels.prepare({panel.parameter or "": subject})
         self.write_page("embed.html", page_panel=name, subject=subject, about=about)

@@ -75,6 +75,11 @@ class Panel:
         """Whether it shows nothing unless that parameter is given."""
         return self.subject is not None and self.subject == self.parameter
 
+    @property
+    def is_of_trainings(self) -> bool:
+        """Whether it shows trainings and nothing else."""
+        return self.touched_by is _about_trainings
+
     def url(self, subject: str | None = None) -> str:
         """Where the panel alone is served."""
         query = "?" + urlencode({self.parameter: subject}) if self.parameter is not None and subject is not None else ""

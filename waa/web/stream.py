@@ -51,9 +51,10 @@ class PanelStreamHandler(BaseHandler):
 
     async def get(self) -> None:
         panels = self.deps.panels
-        about = self.subjects()
+        names = self.one_argument("panels") or ""
+        about = self.subjects(names.split(","))
         await panels.prepare(about)
-        key = panels.key(self.one_argument("panels"), about, is_all=self.sees_all)
+        key = panels.key(names, about, is_all=self.sees_all)
         self.deps.streams.adopt(
             self,
             panels.group(key),
