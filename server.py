@@ -28,6 +28,7 @@ from waa.core.event import Event, EventType
 from waa.core.logs.mask import MaskPolicy, compile_patterns, mask, use_policy
 from waa.core.observation import TroubleMet, VmForgotten, VmNamed
 from waa.core.oidc import Admission, conditions
+from waa.core.pipeline import Pace, PipelineRules
 from waa.core.port import OpenIdProvider
 from waa.core.proxy import parse_proxies
 from waa.core.spec import Origin
@@ -38,6 +39,7 @@ from waa.demo.vm import DemoVm
 from waa.probes import archive, results
 from waa.probes.files import read_live_files
 from waa.probes.host import HostWatch
+from waa.probes.http import HttpProbe
 from waa.probes.local import LocalOpener
 from waa.probes.opener import Opener
 from waa.probes.retail_prices import RetailPrices
@@ -52,6 +54,7 @@ from waa.services.meter import Meters
 from waa.services.monitor import Monitor
 from waa.services.oidc import OpenIdLogins
 from waa.services.picture import Pictures
+from waa.services.pipelines import Pipelines
 from waa.services.prices import Prices
 from waa.services.recorder import Recorder
 from waa.services.result_reader import ResultReader
@@ -65,6 +68,7 @@ from waa.store.access import SqlAccessStore
 from waa.store.pictures import PictureFolder
 from waa.store.prediction import SqlPredictions
 from waa.store.price_file import PriceFile
+from waa.store.secrets import SecretFile
 from waa.store.sql import SqlStore
 from waa.store.thumbnail import shrink
 from waa.tls import Tls
@@ -75,19 +79,23 @@ from waa.web.feed import BenchmarkFeed
 from waa.web.job_feed import JobFeed
 from waa.web.limit import RateLimiter
 from waa.web.panel_stream import PanelStreams
+from waa.web.pipeline_feed import PipelineFeed
 from waa.web.render import Renderer
 from waa.web.replays import Replays
 from waa.web.stream_service import StreamLimits, StreamService
 from waa.web.terminal import LogLine, LogTails
 from waa.web.training_feed import TrainingFeed
 from waa.web.training_query import TrainingQueries
-from waa.web.view import Look, TrainingLook
+from waa.web.view import Look, PipelineSight, TrainingLook
+from waa.web.views.pipelines import shown_ids
 
 log = logging.getLogger("waa")
 ROOT = Path(__file__).resolve().parent
 PRUNE_EVERY_S = 3600.0
 DAY_S = 86400.0
 MEGABYTE = 1_000_000
+PIPELINE_GAP_S = 60.0
+"""Looks at pipelines may come so much later than they should, and still observe the time between them."""
 SPARE_CONNECTIONS = 256
 """Of one address, beyond its streams: for what it asks besides."""
 BURST_S = 4
@@ -134,7 +142,10 @@ class Demo:
 
     async def start(self) -> None:
         """Play, where the configuration asks for it or names nothing else."""
-        is_alone = not self._config.live_files and not any(vm.spec.origin is not Origin.DEMO for vm in self._recorder.state.vms.values())
+        state = self._recorder.state
+        is_alone = not (self._config.live_files or self._config.pipelines or state.pipelines) and not any(
+            vm.spec.origin is not Origin.DEMO for vm in state.vms.values()
+        )
         if self._config.demo is Switch.OFF or (self._config.demo is Switch.AUTO and not is_alone):
             return
         self._vm = DemoVm(folder=self._config.data / "demo", speed=self._config.demo_speed)
@@ -188,6 +199,7 @@ class Services:
     records: TaskRecords
     texts: TaskTexts
     jobs: Jobs
+    pipelines: Pipelines
     live_files: LiveFiles | None
     dwell_times: DwellTimes
     trainings: Trainings
@@ -225,7 +237,7 @@ async def serve(config: Config, clock: Clock = system_clock) -> AsyncIterator[in
 
 async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) -> Services:
     store = SqlStore(config.database_url)
-    rules = Rules(threshold=config.threshold, runner_grace_s=config.runner_grace_s)
+    rules = Rules(threshold=config.threshold, runner_grace_s=config.runner_grace_s, pipelines=_pipeline_rules(config))
     recorder = Recorder(store=store, rules=rules, clock=clock)
     stack.push_async_callback(recorder.close)
     state = await recorder.open()
@@ -270,6 +282,10 @@ async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) ->
     jobs = Jobs(recorder=recorder, work=importer.work, clock=clock)
     stack.push_async_callback(jobs.close)
     jobs.start()
+    pipelines = _pipelines(config, recorder, supervisor, destinations, clock)
+    stack.push_async_callback(pipelines.close)
+    await pipelines.start([spec for spec, _ in config.pipelines])
+    supervisor.start("pipelines", pipelines.run)
     supervisor.start("prune", functools.partial(_prune, config, recorder, importer, access, clock))
     supervisor.start("access", access.run)
 
@@ -300,6 +316,7 @@ async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) ->
         records=records,
         texts=texts,
         jobs=jobs,
+        pipelines=pipelines,
         live_files=live_files,
         dwell_times=dwell_times,
         trainings=trainings,
@@ -312,6 +329,9 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
     state, tails = recorder.state, services.tails
     limits = _limits(config)
     log_lines = LogLines(recorder, tails)
+    sight = PipelineSight(
+        seen_at=services.pipelines.seen_at, gap_s=_pipeline_rules(config).gap_s, has_history=services.pipelines.has_history
+    )
     queries = TrainingQueries(trainings=services.trainings, state=state, clock=clock)
     stack.push_async_callback(queries.close)
     training_look = TrainingLook(
@@ -333,6 +353,7 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
             record_of=services.records.peek,
             trainings=training_look,
             quote_of=services.meters.quote,
+            pipelines=sight,
         )
 
     streams = StreamService(
@@ -352,6 +373,8 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
     stack.callback(job_feed.close)
     training_feed = TrainingFeed(state=state, hub=recorder.hub, streams=streams, trainings=services.trainings, clock=clock)
     stack.callback(training_feed.close)
+    pipeline_feed = PipelineFeed(look=look, hub=recorder.hub, streams=streams, clock=clock)
+    stack.callback(pipeline_feed.close)
     panels = PanelStreams(
         renderer=renderer,
         look=look,
@@ -363,6 +386,8 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
         queries=queries,
     )
     stack.callback(panels.close)
+    services.pipelines.watch(pipeline_feed.watched)
+    services.pipelines.watch(lambda: shown_ids(look(), panels.watched))
     replays = Replays(renderer=renderer, streams=streams, look=look)
     stack.callback(replays.close)
     return Deps(
@@ -383,6 +408,8 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
         job_feed=job_feed,
         trainings=services.trainings,
         training_feed=training_feed,
+        pipelines=services.pipelines,
+        pipeline_feed=pipeline_feed,
         renderer=renderer,
         look=look,
         clock=clock,
@@ -488,6 +515,35 @@ def _destinations(config: Config) -> Destinations:
         except Invalid as error:
             raise ConfigError(f"[[vm]] {spec.name}: {error}") from error
     return destinations
+
+
+def _pipeline_rules(config: Config) -> PipelineRules:
+    slowest_s = max(config.pipeline_interval_s, config.pipeline_background_s) + config.pipeline_timeout_s
+    return PipelineRules(down_after=config.pipeline_down_after, gap_s=slowest_s + PIPELINE_GAP_S)
+
+
+def _pipelines(config: Config, recorder: Recorder, supervisor: Supervisor, destinations: Destinations, clock: Clock) -> Pipelines:
+    """Raises ConfigError where the file names a backend where none may be."""
+    pipelines = Pipelines(
+        recorder=recorder,
+        probe=HttpProbe(destinations=destinations, timeout_s=config.pipeline_timeout_s, user_agent=f"waa-live/{__version__}"),
+        supervisor=supervisor,
+        secrets=SecretFile(config.data / "pipeline-secrets.json"),
+        destinations=destinations,
+        clock=clock,
+        given={spec.pipeline_id: credential for spec, credential in config.pipelines},
+        pace=Pace(
+            interval_s=config.pipeline_interval_s,
+            background_s=config.pipeline_background_s,
+            has_history=config.pipeline_history,
+        ),
+    )
+    for spec, _ in config.pipelines:
+        try:
+            pipelines.check(spec)
+        except Invalid as error:
+            raise ConfigError(f"[[pipeline]] {spec.pipeline_id}: {error}") from error
+    return pipelines
 
 
 def _oidc(config: Config, clock: Clock, stack: AsyncExitStack, services: Services) -> OpenIdLogins | None:

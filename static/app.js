@@ -89,6 +89,7 @@
 
   function show(next = state) {
     if (state === "connected" && next !== "connected") downAt = Date.now();
+    if (state !== next) console.info(`SSE: ${state} -> ${next}`);
     state = next;
     if (!badge) return;
     const kind = turnedAway ? "closed" : state === "connected" ? "connected" : !polling ? "disconnected" : pollsWork ? "polling" : "closed";
@@ -172,6 +173,7 @@
     release?.();
     if (polling || turnedAway) return;
     polling = true;
+    console.info("SSE: polling");
     dueAt.clear();
     show();
     poll();

@@ -86,6 +86,15 @@ def test_vms_have_the_defaults_of_b1(tmp_path: Path) -> None:
         ("[[vm]]\nname = 'a'\nlog_path = 'relative'\n", "[[vm]] a: log_path: 'relative' is not an absolute path"),
         ("[[vm]]\nname = 'a'\nprocess = '('\n", "[[vm]] a: process: '(' is not a regular expression"),
         ("[[vm]]\nname = 'a'\n[[vm]]\nname = 'a'\n", "[[vm]] a: name: there are two VMs of this name"),
+        ("pipeline = 3\n", "pipeline: write each pipeline as a [[pipeline]] table"),
+        ("[[pipeline]]\nid = 'a'\n", "[[pipeline]] a: backend: is required"),
+        ("[[pipeline]]\nbackend = 'http://h'\n", "[[pipeline]] number 1: id: is required"),
+        ("[[pipeline]]\nid = 'a'\nbackend = 'h'\n", "[[pipeline]] a: backend: is not an http or https address"),
+        ("[[pipeline]]\nid = 'a'\nbackend = 'http://h'\nport = 1\n", "[[pipeline]] a: port: is not a field of a pipeline"),
+        ("[[pipeline]]\nid = 'a'\nbackend = 'http://h'\ntoken_env = 'NONE'\n", "a: token_env: the environment has no variable NONE"),
+        ("[[pipeline]]\nid = 'a'\nbackend = 'http://h'\ntoken_file = '/no/file'\n", "a: token_file: /no/file cannot be read"),
+        ("[[pipeline]]\nid = 'a'\nbackend = 'http://h'\ntoken_env = 7\n", "a: token_env: is a text"),
+        ("[[pipeline]]\nids = ['a', 'a']\nbackend = 'http://h'\n", "there are two pipelines of the id 'a'"),
     ],
 )
 def test_a_wrong_file_names_file_key_and_what_is_allowed(tmp_path: Path, text: str, expected: str) -> None:
@@ -222,3 +231,47 @@ def test_the_readme_table_is_the_code() -> None:
     assert set(settings) == set(SETTINGS)
     for name, row in settings.items():
         assert SETTINGS[name].metadata["help"] in row, name
+
+
+def test_pipelines_and_their_credentials_come_from_tables(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-a-file\n")
+    text = f"""
+[[pipeline]]
+ids = ["a", "b"]
+backend = "https://pipes.example.org/"
+token_env = "PIPES"
+[[pipeline]]
+id = "c"
+title = "The third"
+backend = "http://10.0.0.9:8080"
+api_key_file = {str(tmp_path / "key")!r}
+api_key_header = "X-Key"
+"""
+    config = load([], {**written(tmp_path, text), "PIPES": "from-the-environment"})
+    found = [(spec.pipeline_id, spec.title, spec.auth.value, credential.secret, credential.header) for spec, credential in config.pipelines]
+    assert found == [
+        ("a", "", "bearer", "from-the-environment", "X-API-Key"),
+        ("b", "", "bearer", "from-the-environment", "X-API-Key"),
+        ("c", "The third", "api_key", "from-a-file", "X-Key"),
+    ]
+    assert "from-" not in repr(config)
+
+
+@pytest.mark.parametrize(("mode", "is_fine"), [(0o600, True), (0o644, False)])
+def test_a_file_that_holds_a_token_of_a_pipeline_is_for_its_owner_only(mode: int, is_fine: bool, tmp_path: Path) -> None:
+    environment = written(tmp_path, "[[pipeline]]\nid = 'a'\nbackend = 'http://h'\ntoken = 'hunter2'\n")
+    path = Path(environment["WAA_CONFIG"])
+    path.chmod(mode)
+    if is_fine:
+        assert load([], environment).pipelines[0][1].secret == "hunter2"
+        return
+    with pytest.raises(ConfigError, match="token_file") as caught:
+        load([], environment)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_token_in_the_file_twice_is_refused(tmp_path: Path) -> None:
+    environment = written(tmp_path, "[[pipeline]]\nid = 'a'\nbackend = 'http://h'\ntoken = 'x'\ntoken_env = 'HOME'\n")
+    Path(environment["WAA_CONFIG"]).chmod(0o600)
+    with pytest.raises(ConfigError, match="token_env: gives token once more"):
+        load([], {**environment, "HOME": "/"})

@@ -12,7 +12,13 @@ from waa.web.pages import EmbedHandler, PageHandler
 
 ROOT = Path(__file__).parent.parent
 DOC = ROOT / "docs" / "events.md"
-SOURCES = ("waa/web/feed.py", "waa/web/panel_stream.py", "waa/web/stream_service.py", "waa/web/training_feed.py")
+SOURCES = (
+    "waa/web/feed.py",
+    "waa/web/panel_stream.py",
+    "waa/web/stream_service.py",
+    "waa/web/training_feed.py",
+    "waa/web/pipeline_feed.py",
+)
 
 
 def text() -> str:

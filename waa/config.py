@@ -24,6 +24,8 @@ from waa.core.destination import rule
 from waa.core.error import Invalid, WaaError
 from waa.core.logs.mask import compile_patterns, is_secret, mask
 from waa.core.oidc import check_issuer, conditions
+from waa.core.pipeline import Credential, PipelineSpec
+from waa.core.pipeline_form import pipelines_from
 from waa.core.price import CURRENCY, PriceEntry
 from waa.core.proxy import parse_proxies
 from waa.core.spec import Origin, VmSpec
@@ -59,7 +61,8 @@ def _setting(default: Any, help_text: str, *, unit: str = "", low: float | None 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Every setting with its default, unit, bounds and help line; ``vms`` come from ``[[vm]]`` tables, ``prices`` from ``[[price]]``."""
+    """Every setting with its default, unit, bounds and help line; ``vms`` come from ``[[vm]]`` tables, ``prices`` from ``[[price]]``,
+    ``pipelines`` from ``[[pipeline]]``."""
 
     host: str = _setting("127.0.0.1", "Address to listen on. Beyond this machine a login is needed (see auth).")
     port: int = _setting(8765, "Port to listen on; 0 takes any free one.", low=0, high=65535)
@@ -141,9 +144,9 @@ class Config:
         high=730,
     )
     allow_hosts: tuple[str, ...] = _setting(
-        (), "Names, addresses and networks that VMs may have; empty: all but link-local, metadata and multicast ones."
+        (), "Names, addresses and networks that VMs and pipelines may have; empty: all but link-local, metadata and multicast ones."
     )
-    deny_hosts: tuple[str, ...] = _setting((), "Names, addresses and networks that VMs may not have; wins over allow_hosts.")
+    deny_hosts: tuple[str, ...] = _setting((), "Names, addresses and networks that VMs and pipelines may not have; wins over allow_hosts.")
     mask_secrets: bool = _setting(True, "Hide what looks like a credential in text from VMs and logs, before it is shown or stored.")
     mask_patterns: tuple[str, ...] = _setting((), "Further regular expressions whose matches are hidden, such as corp-[a-z0-9]{20}.")
     max_events: int = _setting(200_000, "Events kept for resuming clients.", low=1000, high=100_000_000)
@@ -161,9 +164,15 @@ class Config:
     azure_prices_url: str = _setting("https://prices.azure.com/api/retail/prices", "Where that list is.")
     monthly_budget: float = _setting(0.0, "What all VMs together may cost in a month (UTC), in the currency; 0: none.", low=0, high=1e9)
     run_budget: float = _setting(0.0, "What a run may cost, in the currency; 0: none.", low=0, high=1e9)
+    pipeline_interval_s: float = _setting(2.0, "How often a pipeline that somebody watches is asked.", unit="s", low=0.5, high=3600)
+    pipeline_background_s: float = _setting(30.0, "How often one that nobody watches is asked.", unit="s", low=1, high=86400)
+    pipeline_history: bool = _setting(True, "Whether pipelines are asked while nobody watches.")
+    pipeline_timeout_s: float = _setting(5.0, "How long a pipeline's backend may take to answer.", unit="s", low=0.1, high=60)
+    pipeline_down_after: int = _setting(3, "How many failed answers in a row mean that a pipeline is down.", low=1, high=1000)
     log_level: LogLevel = _setting(LogLevel.INFO, "What the server says on standard error: debug, info, warning, error.")
     vms: tuple[VmSpec, ...] = ()
     prices: tuple[PriceEntry, ...] = ()
+    pipelines: tuple[tuple[PipelineSpec, Credential], ...] = ()
 
     @property
     def database_url(self) -> str:
@@ -186,11 +195,12 @@ class Config:
         )
 
 
-_TABLES = ("vms", "prices")
+_TABLES = ("vms", "prices", "pipelines")
 SETTINGS: Mapping[str, dataclasses.Field[Any]] = {item.name: item for item in dataclasses.fields(Config) if item.name not in _TABLES}
 _TYPES = get_type_hints(Config)
 CONFIG_VARIABLE = "WAA_CONFIG"
 DEFAULT_FILE = Path("waa.toml")
+PIPELINE_SECRETS = ("token", "api_key", "password")
 
 
 def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
@@ -202,10 +212,11 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
     _check_secrets(table, origin)
     values: dict[str, Any] = {}
     vms = _read_vms(table.pop("vm", []), origin)
+    pipelines = _read_pipelines(table.pop("pipeline", []), origin, environment)
     prices = _read_prices(table.pop("price", []), origin)
     for key, value in table.items():
         if key not in SETTINGS:
-            raise ConfigError(f"{origin}: unknown key {key!r}; allowed: price, vm, {', '.join(sorted(SETTINGS))}")
+            raise ConfigError(f"{origin}: unknown key {key!r}; allowed: pipeline, price, vm, {', '.join(sorted(SETTINGS))}")
         values[key] = _checked(key, value, where=f"{origin}: {key}")
     for key in SETTINGS:
         variable = f"WAA_{key.upper()}"
@@ -214,7 +225,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
             values[key] = _checked(key, text, where=variable)
         if flags.get(key) is not None:
             values[key] = _checked(key, flags[key], where=f"--{key.replace('_', '-')}")
-    config = Config(**values, vms=vms, prices=prices)
+    config = Config(**values, vms=vms, prices=prices, pipelines=pipelines)
     if bool(config.tls_cert) != bool(config.tls_key):
         raise ConfigError("tls_cert, tls_key: set both (HTTPS) or none (HTTP)")
     _check_login(config)
@@ -299,9 +310,9 @@ def _check_secrets(table: Mapping[str, object], path: str) -> None:
     found = Path(path).expanduser().stat()
     mode = stat.S_IMODE(found.st_mode)
     if found.st_uid == os.geteuid() and mode & 0o077:
-        variable = f"WAA_{secret.upper()}_FILE"
+        elsewhere = f"WAA_{secret.upper()}_FILE" if secret in SETTINGS else f"{secret}_file"
         raise ConfigError(
-            f"{path}: {secret}: holds a secret, and others can read the file (mode {mode:04o}): chmod 600 {path}, or use {variable}"
+            f"{path}: {secret}: holds a secret, and others can read the file (mode {mode:04o}): chmod 600 {path}, or use {elsewhere}"
         )
 
 
@@ -339,6 +350,52 @@ def _read_prices(tables: object, origin: str) -> tuple[PriceEntry, ...]:
             raise ConfigError(f"{where}: size: there are two prices for the same size, region, os and spot")
         entries[entry.key] = entry
     return tuple(entries.values())
+
+
+def _read_pipelines(tables: object, origin: str, environment: Mapping[str, str]) -> tuple[tuple[PipelineSpec, Credential], ...]:
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{origin}: pipeline: write each pipeline as a [[pipeline]] table")
+    found: dict[str, tuple[PipelineSpec, Credential]] = {}
+    for number, table in enumerate(tables, start=1):
+        where = f"{origin}: [[pipeline]] {table.get('id', f'number {number}')!s}"
+        _check_secrets({name: table[name] for name in PIPELINE_SECRETS if name in table}, origin)
+        try:
+            made = pipelines_from(_with_secrets(table, environment), origin=Origin.CONFIG)
+        except Invalid as error:
+            raise ConfigError(f"{where}: {error}") from error
+        for spec, credential in made:
+            if spec.pipeline_id in found:
+                raise ConfigError(f"{where}: id: there are two pipelines of the id {spec.pipeline_id!r}")
+            found[spec.pipeline_id] = (spec, credential)
+    return tuple(found.values())
+
+
+def _with_secrets(table: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, object]:
+    """A [[pipeline]] table whose ``<secret>_env`` and ``<secret>_file`` have become ``<secret>``. Raises Invalid."""
+    values = dict(table)
+    for name in PIPELINE_SECRETS:
+        for kind in ("env", "file"):
+            key = f"{name}_{kind}"
+            if key not in values:
+                continue
+            place = values.pop(key)
+            if name in values:
+                raise Invalid(key, f"gives {name} once more")
+            if not isinstance(place, str) or not place:
+                raise Invalid(key, "is a text")
+            values[name] = _secret(key, place, environment if kind == "env" else None)
+    return values
+
+
+def _secret(key: str, place: str, environment: Mapping[str, str] | None) -> str:
+    if environment is not None:
+        if place not in environment:
+            raise Invalid(key, f"the environment has no variable {place}")
+        return environment[place].strip()
+    try:
+        return Path(place).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise Invalid(key, f"{place} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _checked(key: str, value: object, *, where: str) -> Any:

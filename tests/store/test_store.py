@@ -13,6 +13,7 @@ from waa.core.event import Change, EventType
 from waa.core.incident import Concern, Incident, Severity
 from waa.core.job import ImportKind, ImportRequest, Job, JobStatus
 from waa.core.observation import Reading, Runner
+from waa.core.pipeline import Pipeline, PipelineCheck, PipelineSpec, PipelineStatus, Spell
 from waa.core.port import Pruned, Store
 from waa.core.spec import Origin
 from waa.core.state import MAX_TROUBLES
@@ -235,3 +236,35 @@ def test_closing_twice_is_fine(reopen: Reopen) -> None:
     store.check()
     store.close()
     store.close()
+
+
+def a_pipeline(**fields: object) -> Pipeline:
+    spec = PipelineSpec(pipeline_id="train", backend="http://10.0.0.9")
+    return Pipeline(pipeline_id="train", spec=spec, told_at=T0, **fields)  # type: ignore[arg-type]
+
+
+def test_a_pipeline_is_kept_with_its_history_until_it_is_taken_away(reopen: Reopen) -> None:
+    spells = (
+        Spell(status=PipelineStatus.UP, from_at=T0, until_at=T0 + 5),
+        Spell(status=PipelineStatus.DOWN, from_at=T0 + 5, until_at=T0 + 9),
+    )
+    seen = a_pipeline(status=PipelineStatus.DOWN, spells=spells, failure=Failure(reason=Reason.TLS, message="m"), failing_since_at=T0)
+    check = PipelineCheck(at=T0, seen={"train": T0 + 9})
+    store = reopen()
+    store.append([change(a_pipeline(), EventType.PIPELINE_ADDED), change(seen, EventType.PIPELINE_STATUS_CHANGED, previous="unknown")])
+    store.append([change(check, EventType.PIPELINES_CHECKED)])
+    store.append([change(PipelineCheck(at=T0, seen={}), EventType.PIPELINES_CHECKED), change(check, EventType.PIPELINES_CHECKED)])
+    assert list(reopen().load().entities) == [seen, check]
+    assert [event.previous for event in reopen().events_of(["pipelines/train"])] == [None, "unknown"]
+    store = reopen()
+    store.append([change(seen, EventType.PIPELINE_REMOVED)])
+    assert list(reopen().load().entities) == [check]
+
+
+def test_a_pipeline_that_comes_and_goes_in_one_append_is_gone(reopen: Reopen) -> None:
+    store = reopen()
+    store.append([change(a_pipeline(), EventType.PIPELINE_ADDED), change(a_pipeline(), EventType.PIPELINE_REMOVED)])
+    assert list(reopen().load().entities) == []
+    store = reopen()
+    store.append([change(a_pipeline(), EventType.PIPELINE_REMOVED), change(a_pipeline(), EventType.PIPELINE_ADDED)])
+    assert list(reopen().load().entities) == [a_pipeline()]

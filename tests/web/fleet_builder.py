@@ -11,6 +11,7 @@ from waa.core.error import Failure
 from waa.core.incident import Concern, Incident, Severity
 from waa.core.logs.fact import Activity, Dialect, TaskRef
 from waa.core.observation import Container, GuestProbe, LogKind, LogSource, Machine, Reading, Runner
+from waa.core.pipeline import Pipeline, PipelineSpec, PipelineStatus, Spell
 from waa.core.spec import Origin, VmSpec
 from waa.core.state import State
 from waa.core.status import BootStage, ContainerStatus, Phase, Reason, RunStatus, TaskStatus
@@ -19,7 +20,7 @@ from waa.services.live_query import Seen
 from waa.store.memory import MemoryPredictions, MemoryStore
 from waa.web.render import Renderer
 from waa.web.terminal import LogLine
-from waa.web.view import Look, TrainingLook, Viewer
+from waa.web.view import Look, PipelineSight, TrainingLook, Viewer
 from waa.web.views.training import read_pairs, read_window
 
 NOW = 1_770_208_291.0
@@ -188,10 +189,24 @@ def finished(name: str = "waa-5") -> tuple[Vm, Run, Sequence[TaskStatus]]:
     return vm, run, (P, F, P, P) * 6
 
 
+def a_pipeline(key: str = "train", status: PipelineStatus = PipelineStatus.UP, **fields: object) -> Pipeline:
+    """A pipeline that had one bad minute an hour ago."""
+    history = (
+        Spell(status=PipelineStatus.UP, from_at=NOW - 9000, until_at=NOW - 5000),
+        Spell(status=PipelineStatus.DOWN, from_at=NOW - 5000, until_at=NOW - 4940),
+        Spell(status=status, from_at=NOW - 4940, until_at=NOW - 60),
+    )
+    defaults: dict[str, object] = {"status": status, "spells": history, "told_at": NOW - 4940}
+    spec = PipelineSpec(pipeline_id=key, backend="https://pipes.example.org/api", origin=Origin.API)
+    return Pipeline(pipeline_id=key, **({"spec": spec} | defaults | fields))  # type: ignore[arg-type]
+
+
 def a_fleet() -> State:
     """Five VMs, each in another phase."""
     told = [running(), unreachable(), finished()]
     state = a_state([downloading(), installing(), *(vm for vm, _, _ in told)], [(run, outcomes) for _, run, outcomes in told])
+    state.put(a_pipeline())
+    state.put(a_pipeline("ingest", PipelineStatus.DEGRADED, said="degraded"))
     state.put(
         Trouble(
             vm="waa-1", at=NOW - 600, failure=Failure(reason=Reason.PARSE, message="A result file could not be read.", remedy="Look at it.")
@@ -304,6 +319,9 @@ def a_hostile() -> State:
     state.put(Trouble(vm="waa-1", at=NOW, failure=failure))
     train(state, "digits", text=HOSTILE, title=HOSTILE, error=HOSTILE)
     train(state, "other", text=HOSTILE, title=HOSTILE, matching=0)
+    spec = PipelineSpec(pipeline_id="train", backend="http://10.0.0.9/<script>alert(1)</script>", title=HOSTILE)
+    state.put(a_pipeline(status=PipelineStatus.DOWN, spec=spec, failure=failure, failing_since_at=NOW - 60))
+    state.put(a_pipeline("odd", PipelineStatus.UNKNOWN, said=HOSTILE))
     return state
 
 
@@ -318,6 +336,7 @@ def a_look(state: State, **fields: object) -> Look:
         "version": "0.1.0",
         "csrf_token": "token-1",
         "viewer": Viewer(),
+        "pipelines": PipelineSight(seen_at=dict.fromkeys(state.pipelines, NOW - 3).get),
         "log_lines": dict.fromkeys(state.vms, lines),
         "trainings": training_look(state),
     }

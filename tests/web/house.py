@@ -17,12 +17,15 @@ from tornado.testing import bind_unused_port
 from tests.core.builders import FILE, T0, a_cursor, a_log_read, a_spec
 from tests.web.stream_house import Clock
 from waa.core.attention import Limits
+from waa.core.destination import Destinations
 from waa.core.error import Failure, LinkError
 from waa.core.logs import fact as f
 from waa.core.logs.files import LiveProgress
 from waa.core.observation import AnyObservation, LinkOpened, LogSource, VmNamed
 from waa.core.outside import Outside
-from waa.core.port import AccessStore, Link, LinkOpener, PredictionReader, Store
+from waa.core.pipeline import Answer, Credential, Pace, PipelineRules, PipelineSpec
+from waa.core.pipeline_answer import failed
+from waa.core.port import AccessStore, Link, LinkOpener, PipelineProbe, PredictionReader, Store
 from waa.core.price import PriceEntry
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import Reason
@@ -36,6 +39,7 @@ from waa.services.meter import Meters
 from waa.services.monitor import Monitor
 from waa.services.oidc import OpenIdLogins
 from waa.services.picture import Pictures
+from waa.services.pipelines import Pipelines
 from waa.services.prices import Prices
 from waa.services.recorder import Recorder
 from waa.services.result_reader import ResultReader
@@ -46,6 +50,7 @@ from waa.services.training import Trainings
 from waa.services.watchman import Watchman
 from waa.store.memory import MemoryPredictions, MemoryStore
 from waa.store.memory_access import MemoryAccessStore
+from waa.store.secrets import SecretFile
 from waa.store.thumbnail import shrink
 from waa.web.app import MAX_REQUEST_BYTES, make_app
 from waa.web.deps import Deps, WebSettings
@@ -54,13 +59,15 @@ from waa.web.feed import BenchmarkFeed
 from waa.web.job_feed import JobFeed
 from waa.web.limit import RateLimiter
 from waa.web.panel_stream import PanelStreams
+from waa.web.pipeline_feed import PipelineFeed
 from waa.web.render import Renderer
 from waa.web.replays import Replays
 from waa.web.stream_service import StreamLimits, StreamService
 from waa.web.terminal import LogLine, LogTails
 from waa.web.training_feed import TrainingFeed
 from waa.web.training_query import TrainingQueries
-from waa.web.view import Look, TrainingLook
+from waa.web.view import Look, PipelineSight, TrainingLook
+from waa.web.views.pipelines import shown_ids
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 10.0
@@ -71,6 +78,19 @@ class ShutOpener:
 
     async def open(self, spec: VmSpec) -> Link:
         raise LinkError(Failure(reason=Reason.REFUSED, message=f"{spec.ssh_host} refuses the connection", remedy="Start it."))
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+
+class ShutBackends:
+    """Every backend refuses the connection."""
+
+    async def look(self, spec: PipelineSpec, credential: Credential) -> Answer:
+        return failed(Reason.REFUSED, f"{spec.place.netloc} refuses the connection", "Start it.")
+
+    def forget(self, pipeline_id: str) -> None:
+        """Nothing is kept."""
 
     async def close(self) -> None:
         """Nothing to give back."""
@@ -185,6 +205,8 @@ class House:
     clock: Clock
     stream_clock: Clock
     supervisor: Supervisor
+    pipelines: Pipelines
+    folder: Path
     watchman: Watchman
     meters: Meters
     edge: EdgeServer | None = None
@@ -288,6 +310,8 @@ async def house(
     rates: RateLimiter | None = None,
     prices: Sequence[PriceEntry] = (),
     looked_for: Limits | None = None,
+    probe: PipelineProbe | None = None,
+    pace: Pace | None = None,
 ) -> AsyncIterator[House]:
     """The application on a free port with its own clocks; all of it is closed in the end, the store by its recorder."""
     clock, stream_clock = Clock(), Clock()
@@ -326,6 +350,19 @@ async def house(
         queries = TrainingQueries(trainings=trainings, state=state, clock=clock)
         stack.push_async_callback(queries.close)
         training_look = TrainingLook(of=trainings.of_subject, predictions=queries.predictions.peek, comparison=queries.comparisons.peek)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        pipelines = Pipelines(
+            recorder=recorder,
+            probe=probe or ShutBackends(),
+            supervisor=supervisor,
+            secrets=SecretFile(folder / "secrets.json"),
+            destinations=settings.destinations if settings is not None else Destinations(),
+            clock=clock,
+            pace=pace,
+        )
+        stack.push_async_callback(pipelines.close)
+        await pipelines.start()
+        sight = PipelineSight(seen_at=pipelines.seen_at, gap_s=PipelineRules().gap_s)
         streams = StreamService(limits, clock=stream_clock, tick_s=0.01, chance=lambda: 0.5)
         access.listen(streams.end_of)
 
@@ -350,6 +387,7 @@ async def house(
                 record_of=records.peek,
                 trainings=training_look,
                 quote_of=meters.quote,
+                pipelines=sight,
             )
 
         renderer = Renderer(ROOT / "templates", ROOT / "static")
@@ -357,7 +395,8 @@ async def house(
         stack.callback(feed.close)
         job_feed = JobFeed(state=state, hub=recorder.hub, streams=streams)
         stack.callback(job_feed.close)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        pipeline_feed = PipelineFeed(look=look, hub=recorder.hub, streams=streams, clock=clock)
+        stack.callback(pipeline_feed.close)
         importer = Importer(
             recorder=recorder,
             reader=results,
@@ -383,6 +422,8 @@ async def house(
             queries=queries,
         )
         stack.callback(panels.close)
+        pipelines.watch(pipeline_feed.watched)
+        pipelines.watch(lambda: shown_ids(look(), panels.watched))
         replays = Replays(renderer=renderer, streams=streams, look=look, clock=stream_clock)
         stack.callback(replays.close)
         sock, port = bind_unused_port()
@@ -399,6 +440,8 @@ async def house(
             clock=clock,
             stream_clock=stream_clock,
             supervisor=supervisor,
+            pipelines=pipelines,
+            folder=folder,
             watchman=Watchman(recorder=recorder, limits=looked_for or Limits(), clock=clock),
             meters=meters,
         )
@@ -420,6 +463,8 @@ async def house(
             job_feed=job_feed,
             trainings=trainings,
             training_feed=training_feed,
+            pipelines=pipelines,
+            pipeline_feed=pipeline_feed,
             renderer=renderer,
             look=look,
             clock=clock,

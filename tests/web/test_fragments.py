@@ -10,6 +10,8 @@ from tests.web.house import House, Listener, house
 from tests.web.markup import read
 from tests.web.trainings import item, push
 from waa.core.observation import VmForgotten
+from waa.core.pipeline import PipelineSpec
+from waa.core.pipeline_change import PipelineNamed
 from waa.web.deps import WebSettings
 from waa.web.panels import PANELS
 
@@ -27,6 +29,8 @@ async def furnished(built: House) -> str:
     await built.start_run(vm="vm-2")
     for epoch in (0, 1):
         await push(built, "digits", *(item(number, epoch) for number in range(3)))
+    spec = PipelineSpec(pipeline_id="train", backend="http://10.0.0.9")
+    await built.record(PipelineNamed(vm="", at=T0, spec=spec))
     return str(next(iter(built.recorder.state.runs)))
 
 
@@ -38,6 +42,7 @@ def query(name: str, run_id: str) -> str:
         "run": f"?run={run_id}",
         "results": f"?results={run_id}",
         "task": f"?task={task}",
+        "pipeline": "?pipeline=train",
         "runs": f"?runs={run_id},{run_id.replace('vm-1', 'vm-2')}",
         "training": "?training=digits",
         "predictions": f"?predictions={quote('digits?epoch=1', safe='')}",

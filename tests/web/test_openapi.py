@@ -94,6 +94,8 @@ async def furnish(built: House) -> dict[str, tuple[str, ...]]:
     headers = {"Content-Type": "application/json", "X-API-Key": key}
     vm = json.dumps({"name": "waa-2", "ssh_host": "10.0.0.4"})
     assert (await built.ask("/api/vms/register", "POST", body=vm, headers=headers)).code == 201
+    pipeline = json.dumps({"id": "train", "backend": "http://10.0.0.9", "token": "s3cr3t"})
+    assert (await built.ask("/api/pipelines", "POST", body=pipeline, headers=headers)).code == 201
     body = json.dumps({"path": str(RESULTS / "waa_v1"), "label": "imported"})
     job = json.loads((await built.ask("/api/traces/import", "POST", body=body, headers=headers)).body)["job_id"]
     await until(lambda: built.recorder.state.jobs[job].is_over, "the import")
@@ -113,6 +115,7 @@ async def furnish(built: House) -> dict[str, tuple[str, ...]]:
         "job_id": (job, "digits"),
         "epoch": ("1",),
         "token": (token,),
+        "pipeline_id": ("train",),
         "name": ("waa-1", "fleet", "live-eval", "task", "step_1.png"),
     }
 

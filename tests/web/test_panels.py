@@ -12,6 +12,7 @@ from waa.core.entity import Entity, RunId, Trouble
 from waa.core.error import Failure, NotFound
 from waa.core.event import Event, EventType
 from waa.core.observation import Container, Reading
+from waa.core.pipeline import PipelineStatus
 from waa.core.state import State
 from waa.core.status import ContainerStatus, Phase, Reason, RunStatus, TaskStatus
 from waa.core.training import Training
@@ -33,6 +34,7 @@ SUBJECTS = {
     "run-facts": "waa-1-20260204T113131",
     "run-incidents": "waa-1-20260204T113131",
     "vm-incidents": "waa-1",
+    "pipeline": "train",
     "compare": "waa-1-20260204T113131,waa-4-20260204T113131",
     "task": "waa-1-20260204T113131/libreoffice_writer/010d8b7d-2f6a-4d1e-9c37-52a1f0e4b001-WOS//",
     "training": "digits",
@@ -403,6 +405,8 @@ def test_every_event_that_changes_a_view_touches_its_panel() -> None:
     build.train(before, "digits")
     build.train(before, "other")
     task = before.tasks[run.run_id][next(reversed(before.tasks[run.run_id]))]
+    pipeline = build.a_pipeline()
+    before.put(pipeline)
     changes: list[tuple[EventType, Entity]] = [
         (EventType.VM_ADDED, build.a_vm("waa-9")),
         (EventType.VM_REMOVED, vm),
@@ -423,6 +427,10 @@ def test_every_event_that_changes_a_view_touches_its_panel() -> None:
         (EventType.TRAINING_REMOVED, before.trainings["digits"]),
         (EventType.PREDICTIONS_ADDED, build.pushed(before, build.a_prediction(9, 1), build.a_prediction(9, 3))),
         (EventType.PREDICTIONS_ADDED, build.pushed(before, build.a_prediction(9, 2, job_id="other"))),
+        (EventType.PIPELINE_ADDED, build.a_pipeline("another")),
+        (EventType.PIPELINE_STATUS_CHANGED, replace(pipeline, status=PipelineStatus.DOWN, failure=build.CLOSED)),
+        (EventType.PIPELINE_CHANGED, replace(pipeline, spec=replace(pipeline.spec, title="Training"))),
+        (EventType.PIPELINE_REMOVED, pipeline),
     ]
     for type_, entity in changes:
         event, after = an_event(type_, entity), before.copy()
@@ -432,6 +440,6 @@ def test_every_event_that_changes_a_view_touches_its_panel() -> None:
             try:
                 is_same = panel.view(build.a_look(before), subject) == panel.view(build.a_look(after), subject)
             except NotFound:
-                assert type_ in (EventType.VM_REMOVED, EventType.TRAINING_REMOVED)
+                assert type_ in (EventType.VM_REMOVED, EventType.TRAINING_REMOVED, EventType.PIPELINE_REMOVED)
                 continue
             assert is_same or panel.is_touched(event, subject), f"{type_} changes {name}"

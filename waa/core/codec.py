@@ -13,6 +13,7 @@ from waa.core.event import EventType
 from waa.core.incident import Incident
 from waa.core.job import Job
 from waa.core.meter import Meter
+from waa.core.pipeline import Pipeline, PipelineCheck
 from waa.core.spec import LogSide, Origin, Transport, VmOs, VmSpec
 from waa.core.training import Epoch, PredictionBatch, Training
 
@@ -27,6 +28,8 @@ _KINDS: Mapping[str, type[Entity]] = {
     "epoch": Epoch,
     "predictions": PredictionBatch,
     "meter": Meter,
+    "pipeline": Pipeline,
+    "pipelines": PipelineCheck,
 }
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in _KINDS.items()}

@@ -9,6 +9,7 @@ from waa.core.job import ImportKind, Job
 from waa.core.logs.fact import Activity, Dialect, TaskRef
 from waa.core.meter import Meter
 from waa.core.observation import Container, GuestProbe, LogSource, Machine, Reading, Runner, SetupPage
+from waa.core.pipeline import Pipeline, PipelineCheck
 from waa.core.spec import Origin, VmSpec
 from waa.core.status import BootStage, Phase, RunStatus, TaskStatus
 from waa.core.training import Epoch, PredictionBatch, Training
@@ -186,4 +187,4 @@ class Trouble:
     failure: Failure
 
 
-Entity = Vm | Run | Task | Trouble | Job | Incident | Training | Epoch | PredictionBatch | Meter
+Entity = Vm | Run | Task | Trouble | Job | Incident | Training | Epoch | PredictionBatch | Meter | Pipeline | PipelineCheck

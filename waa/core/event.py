@@ -7,6 +7,7 @@ from waa.core.entity import Entity, Run, Task, Trouble, Vm
 from waa.core.incident import Incident
 from waa.core.job import Job
 from waa.core.meter import Meter
+from waa.core.pipeline import Pipeline, PipelineCheck
 from waa.core.training import Epoch, PredictionBatch, Training
 
 
@@ -43,6 +44,11 @@ class EventType(StrEnum):
     TRAINING_REMOVED = "training.removed"
     PREDICTIONS_ADDED = "predictions.added"
     METER_CHANGED = "meter.changed"
+    PIPELINE_ADDED = "pipeline.added"
+    PIPELINE_CHANGED = "pipeline.changed"
+    PIPELINE_STATUS_CHANGED = "pipeline.status_changed"
+    PIPELINE_REMOVED = "pipeline.removed"
+    PIPELINES_CHECKED = "pipelines.checked"
 
 
 PASSING = frozenset({EventType.PREDICTIONS_ADDED})
@@ -61,7 +67,7 @@ class Change:
     @property
     def topic(self) -> str:
         """The resource it is about: ``vms/<name>``, ``runs/<id>``, ``runs/<id>/tasks/<key>``, ``jobs/<id>``,
-        ``trainings/<id>``."""
+        ``trainings/<id>``, ``pipelines/<id>``."""
         return topic_of(self.entity)
 
 
@@ -104,4 +110,6 @@ def topic_of(entity: Entity) -> str:
             path = f"trainings/{entity.job_id}/epochs/{entity.epoch}"
         case Meter():
             path = f"vms/{entity.vm}/meter"
+        case Pipeline() | PipelineCheck():
+            path = f"pipelines/{entity.pipeline_id}" if isinstance(entity, Pipeline) else "pipelines"
     return path

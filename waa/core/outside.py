@@ -1,4 +1,5 @@
-"""Which changes come from what no probe saw: imported runs, another threshold, the progress of a job, what trainings push."""
+"""Which changes come from what no probe saw: imported runs, another threshold, the progress of a job, what trainings push, looks at
+pipelines."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,6 +9,8 @@ from waa.core.event import Change, EventType
 from waa.core.job import Job
 from waa.core.meter import Meter
 from waa.core.observation import Observation
+from waa.core.pipeline import PipelineRules
+from waa.core.pipeline_change import PipelineForgotten, PipelineLooked, PipelineNamed, PipelinesChecked, PipelineSeen, decide_pipeline
 from waa.core.state import State
 from waa.core.status import TaskStatus
 from waa.core.training import Prediction, PredictionBatch, Training, extend
@@ -77,25 +80,30 @@ class MeterRead(Observation):
     meter: Meter
 
 
-Outside = RunImported | ThresholdSet | JobSeen | TrainingSeen | TrainingForgotten | PredictionsPushed | EpochClosed | MeterRead
+Outside = (
+    RunImported | ThresholdSet | JobSeen | TrainingSeen | TrainingForgotten | PredictionsPushed | EpochClosed | MeterRead | PipelineSeen
+)
 
 
-def decide_outside(state: State, seen: Outside) -> list[Change]:
+def decide_outside(state: State, seen: Outside, pipelines: PipelineRules) -> list[Change]:
     """The changes, in order."""
     match seen:
         case RunImported():
-            return take_import(state, seen)
+            changes = take_import(state, seen)
         case ThresholdSet():
-            return set_threshold(state, seen)
+            changes = set_threshold(state, seen)
         case JobSeen():
-            return see_job(state, seen)
+            changes = see_job(state, seen)
         case TrainingSeen():
-            return see_training(state, seen)
+            changes = see_training(state, seen)
         case TrainingForgotten() | PredictionsPushed() | EpochClosed():
             known = state.trainings.get(seen.job_id)
-            return _of_training(state, known, seen) if known is not None else []
+            changes = _of_training(state, known, seen) if known is not None else []
         case MeterRead():
-            return read_meter(state, seen)
+            changes = read_meter(state, seen)
+        case PipelineNamed() | PipelineForgotten() | PipelineLooked() | PipelinesChecked():
+            changes = decide_pipeline(state, seen, pipelines)
+    return changes
 
 
 def read_meter(state: State, seen: MeterRead) -> list[Change]:

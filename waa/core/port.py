@@ -11,6 +11,7 @@ from waa.core.event import Change, Event, EventType
 from waa.core.logs.excerpt import Excerpt
 from waa.core.observation import LogCursor, LogFound, LogSource, StatusSeen
 from waa.core.oidc import Attempt, Claims
+from waa.core.pipeline import Answer, Bound, Credential, PipelineSpec
 from waa.core.price import KnownPrice, ListedPrice, Placement
 from waa.core.results.folder import FolderFound
 from waa.core.results.tree import FileListed
@@ -337,3 +338,26 @@ class PriceCache(Protocol):
 
     def save(self, known: Mapping[str, KnownPrice]) -> None:
         """Keep this. What the disk refuses is logged and not kept."""
+
+
+class PipelineProbe(Protocol):
+    """Asks backends how their pipelines are. For the loop's thread."""
+
+    async def look(self, spec: PipelineSpec, credential: Credential) -> Answer:
+        """Ask once, within a bound of time. Never raises: what fails is the answer's failure."""
+
+    def forget(self, pipeline_id: str) -> None:
+        """Give back what is kept open for one."""
+
+    async def close(self) -> None:
+        """Give everything back. May be called twice."""
+
+
+class SecretStore(Protocol):
+    """Keeps credentials apart from all records. Methods block, and may be called from any thread."""
+
+    def load(self) -> Mapping[str, Bound]:
+        """All of them by id. Raises Unavailable."""
+
+    def put(self, key: str, bound: Bound | None) -> None:
+        """Keep one, or (None) forget it. Raises Unavailable."""

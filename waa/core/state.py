@@ -10,6 +10,7 @@ from waa.core.incident import Incident
 from waa.core.job import Job
 from waa.core.meter import Meter
 from waa.core.observation import LogCursor
+from waa.core.pipeline import Pipeline, PipelineCheck
 from waa.core.status import RunStatus, TaskStatus
 from waa.core.training import Epoch, PredictionBatch, Training
 
@@ -73,6 +74,8 @@ class State:
     trainings: dict[str, Training] = field(default_factory=dict)
     epochs: dict[str, dict[int, Epoch]] = field(default_factory=dict)
     meters: dict[str, Meter] = field(default_factory=dict)
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    pipeline_check: PipelineCheck | None = None
     last_event_id: int = 0
     _of_vm: dict[str, dict[RunId, None]] = field(default_factory=dict)
 
@@ -82,6 +85,8 @@ class State:
             self._remove(change.entity)
         elif change.type is EventType.TRAINING_REMOVED and isinstance(change.entity, Training):
             self.drop_trainings([change.entity.job_id])
+        elif change.type is EventType.PIPELINE_REMOVED and isinstance(change.entity, Pipeline):
+            self.pipelines.pop(change.entity.pipeline_id, None)
         else:
             self.put(change.entity)
 
@@ -117,6 +122,8 @@ class State:
             case Meter():
                 self.meters[entity.vm] = entity
                 _forget_oldest(self.meters, MAX_METERS)
+            case Pipeline() | PipelineCheck():
+                self._put_pipeline(entity)
 
     def put_cursor(self, cursor: LogCursor) -> None:
         """Remember how far a log was digested."""
@@ -140,6 +147,10 @@ class State:
     def open_incidents(self, vm: str) -> list[Incident]:
         """What is wrong with a VM now, oldest first."""
         return [incident for incident in self.incidents.values() if incident.vm == vm and not incident.is_over]
+
+    def checked_at(self, pipeline_id: str) -> float | None:
+        """When a pipeline was looked at, as far as the store knows. None: never, or not since it was named."""
+        return self.pipeline_check.seen.get(pipeline_id) if self.pipeline_check is not None else None
 
     def drop_runs(self, run_ids: Iterable[RunId]) -> None:
         """Forget runs that the store pruned."""
@@ -174,9 +185,17 @@ class State:
             trainings=dict(self.trainings),
             epochs={job_id: dict(epochs) for job_id, epochs in self.epochs.items()},
             meters=dict(self.meters),
+            pipelines=dict(self.pipelines),
+            pipeline_check=self.pipeline_check,
             last_event_id=self.last_event_id,
             _of_vm={vm: dict(run_ids) for vm, run_ids in self._of_vm.items()},
         )
+
+    def _put_pipeline(self, entity: Pipeline | PipelineCheck) -> None:
+        if isinstance(entity, Pipeline):
+            self.pipelines[entity.pipeline_id] = entity
+        else:
+            self.pipeline_check = entity
 
     def _put_task(self, task: Task) -> None:
         tasks = self.tasks.setdefault(task.run_id, {})

@@ -54,6 +54,12 @@ class Reason(StrEnum):
     KEY_FILE = "key_file"
     CONFIG = "config"
     PROTOCOL = "protocol"
+    TLS = "tls"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    REDIRECT = "redirect"
+    HTTP_STATUS = "http_status"
+    TOO_LARGE = "too_large"
 
 
 class ContainerStatus(StrEnum):

@@ -29,6 +29,7 @@ from waa.core.observation import (
 )
 from waa.core.outside import Outside, decide_outside
 from waa.core.phase import phase_of
+from waa.core.pipeline import PipelineRules
 from waa.core.state import State
 from waa.core.status import BootStage, RunStatus, TaskStatus
 from waa.core.verdict import judge
@@ -55,12 +56,13 @@ class Rules:
     threshold: float = 1.0
     runner_grace_s: float = 60.0
     launcher_grace_s: float = 1800.0
+    pipelines: PipelineRules = PipelineRules()
 
 
 def decide(state: State, observation: AnyObservation | Outside, rules: Rules) -> list[Change]:
     """The changes, in order. The state is not touched."""
     if isinstance(observation, Outside):
-        return decide_outside(state, observation)
+        return decide_outside(state, observation, rules.pipelines)
     if isinstance(observation, VmNamed):
         return _named(state, observation)
     vm = state.vms.get(observation.vm)

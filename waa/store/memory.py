@@ -9,6 +9,7 @@ from waa.core.incident import Incident
 from waa.core.job import Job
 from waa.core.meter import Meter
 from waa.core.observation import LogCursor
+from waa.core.pipeline import Pipeline
 from waa.core.port import Pruned, Snapshot
 from waa.core.state import MAX_TROUBLES
 from waa.core.training import (
@@ -112,6 +113,8 @@ class MemoryStore:
                 for part in event.entity.parts:
                     self._entities[topic_of(part)] = part
                 self.predictions.setdefault(event.entity.job_id, []).extend(event.entity.predictions)
+            case Pipeline() if event.type is EventType.PIPELINE_REMOVED:
+                self._entities.pop(event.topic, None)
             case _:
                 self._entities[event.topic] = event.entity
 

@@ -17,6 +17,7 @@ from waa.core.incident import Incident
 from waa.core.job import Job
 from waa.core.meter import Meter
 from waa.core.observation import LogCursor
+from waa.core.pipeline import Pipeline, PipelineCheck
 from waa.core.port import Pruned, Snapshot
 from waa.core.state import MAX_TROUBLES
 from waa.core.training import Epoch, PredictionBatch, Training
@@ -273,6 +274,10 @@ def _put_entities(connection: sa.Connection, events: Iterable[Event], encoded: S
             for part in event.entity.parts:
                 _note(newest, _row(part, event.id, encode(part).decode()))
             _put_predictions(connection, event.entity)
+        elif event.type is EventType.PIPELINE_REMOVED and isinstance(event.entity, Pipeline):
+            key = event.entity.pipeline_id
+            newest.pop(("pipeline", key), None)
+            connection.execute(sa.delete(schema.entity).where(schema.entity.c.kind == "pipeline", schema.entity.c.key == key))
         elif not isinstance(event.entity, Trouble):
             _note(newest, _row(event.entity, event.id, data))
     if newest:
@@ -314,10 +319,15 @@ def training_key(job_id: str) -> str:
     return f"training:{job_id}"
 
 
-def _row(entity: Vm | Run | Task | Job | Incident | Training | Epoch | Meter, position: int, data: str) -> _EntityRow:
+def _row(
+    entity: Vm | Run | Task | Job | Incident | Training | Epoch | Meter | Pipeline | PipelineCheck, position: int, data: str
+) -> _EntityRow:
     about: str | None = None
     ended_at: float | None = None
     match entity:
+        case Pipeline() | PipelineCheck():
+            kind, key = ("pipeline", entity.pipeline_id) if isinstance(entity, Pipeline) else ("pipelines", "")
+            return _EntityRow(kind=kind, key=key, vm="", run_id=None, position=position, ended_at=None, data=data)
         case Vm():
             kind, key = "vm", entity.name
         case Run():

@@ -130,7 +130,7 @@ class BaseHandler(RequestHandler):
     @property
     def wants_html(self) -> bool:
         """Whether a person asks (an error is then a page)."""
-        return "text/html" in self.request.headers.get("Accept", "") and not self.request.path.startswith("/api/")
+        return "text/html" in self.request.headers.get("Accept", "") and not self.request.path.startswith(("/api/", "/ui-api/"))
 
     @property
     def client(self) -> Client:
@@ -286,7 +286,7 @@ class BaseHandler(RequestHandler):
     def _open_to_readers(self) -> None:
         """Let pages of further origins read the JSON API: with a key that they send, never with the cookies of a browser."""
         origins = self.deps.settings.cors_origins
-        if not origins or not self.request.path.startswith("/api/"):
+        if not origins or not self.request.path.startswith(("/api/", "/ui-api/")):
             return
         self.set_header("Vary", "Origin")
         origin = self.request.headers.get("Origin")

@@ -13,6 +13,7 @@ from waa.services.jobs import Jobs
 from waa.services.monitor import Monitor
 from waa.services.oidc import OpenIdLogins
 from waa.services.picture import Pictures
+from waa.services.pipelines import Pipelines
 from waa.services.recorder import Recorder
 from waa.services.task_record import TaskRecords
 from waa.services.task_text import TaskTexts
@@ -21,6 +22,7 @@ from waa.web.feed import BenchmarkFeed
 from waa.web.job_feed import JobFeed
 from waa.web.limit import RateLimiter
 from waa.web.panel_stream import PanelStreams
+from waa.web.pipeline_feed import PipelineFeed
 from waa.web.render import Renderer
 from waa.web.replays import Replays
 from waa.web.stream_service import StreamService
@@ -86,6 +88,8 @@ class Deps:
     job_feed: JobFeed
     trainings: Trainings
     training_feed: TrainingFeed
+    pipelines: Pipelines
+    pipeline_feed: PipelineFeed
     renderer: Renderer
     look: Callable[[], Look]
     clock: Callable[[], float]

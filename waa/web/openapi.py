@@ -28,6 +28,7 @@ from waa.web import (
     jobs,
     pages,
     payload,
+    pipelines,
     replay,
     report,
     runs,
@@ -40,6 +41,8 @@ from waa.web.base import SESSION_COOKIE
 from waa.web.decision import Access, Decision
 from waa.web.panels import QUERY
 from waa.web.views.access import AUDIT_GROUPS
+from waa.web.views.pipelines import COLUMNS as PIPELINE_COLUMNS
+from waa.web.views.pipelines import STATUSES as PIPELINE_STATUSES
 from waa.web.views.query import MAX_PAGE
 from waa.web.views.query import MAX_TEXT as MAX_CHOICE
 from waa.web.views.report import Pictures
@@ -366,6 +369,15 @@ RUN_FILTER = (
     Parameter(name="sort", text="By this column, with a minus the other way", schema=_order(RUN_COLUMNS)),
     PAGE,
 )
+PIPELINE_FILTER = (
+    Parameter(name="q", text="Whose id, title, backend or failure has these words", schema={"type": "string", "maxLength": MAX_CHOICE}),
+    Parameter(name="status", text="Which pipelines", schema=_listed(PIPELINE_STATUSES)),
+    Parameter(name="sort", text="By this column, with a minus the other way", schema=_order(PIPELINE_COLUMNS)),
+    PAGE,
+)
+PIPELINE_IDS = Parameter(
+    name="pipelineIds", text="Ids with commas; without it, all", schema={"type": "string", "maxLength": pipelines.MAX_IDS_CHARS}
+)
 AUDIT_FILTER = (
     Parameter(name="q", text="With these words", schema={"type": "string", "maxLength": MAX_CHOICE}),
     Parameter(name="actor", text="Who", schema={"type": "string", "maxLength": MAX_CHOICE}),
@@ -398,6 +410,7 @@ TRAINING_EVENTS: Mapping[str, Any] = {
     "trends_update": payload.TrendsEvent,
     "training": payload.TrainingPayload,
 }
+PIPELINE_EVENTS: Mapping[str, Any] = {"batch_update": payload.PipelineBatch, "status_update": payload.PipelineUpdate}
 JOB_EVENTS = dict.fromkeys(("progress", "completed", "failed"), payload.JobPayload)
 
 
@@ -478,6 +491,21 @@ OPERATIONS: Mapping[type[Any], Mapping[str, Operation]] = {
         "DELETE": Operation(answers={200: _json(payload.JobPayload)}, errors=(404, 409), summary="Cancel a job; answers when it has ended"),
     },
     jobs.JobStreamHandler: _stream(errors=(404,), events=JOB_EVENTS),
+    pipelines.PipelineListHandler: {
+        "GET": Operation(answers={200: _json(payload.PipelinesPayload)}, query=PIPELINE_FILTER),
+        "POST": Operation(
+            answers={200: _json(payload.PipelineAnswer), 201: _json(payload.PipelineAnswer)},
+            body={JSON: payload.PipelineBody},
+            errors=(409,),
+            summary="Look at one more pipeline, or say something else about it",
+        ),
+    },
+    pipelines.PipelineHandler: {
+        "GET": Operation(answers={200: _json(payload.PipelinePayload)}, errors=(404,), summary="One pipeline with its history"),
+        "DELETE": Operation(answers={204: Answer()}, errors=(404, 409), summary="Look at a pipeline no more"),
+    },
+    pipelines.PipelineStatusHandler: _read(payload.PipelineStatuses, PIPELINE_IDS, errors=(404,)),
+    pipelines.PipelineStreamHandler: _stream(PIPELINE_IDS, *LAST_EVENT, errors=(404,), events=PIPELINE_EVENTS),
     export.TasksCsvHandler: _file({CSV: TEXT}, "The attempts of a run, one in each line"),
     export.StepsCsvHandler: _file({CSV: TEXT}, "The steps of a run, one in each line"),
     export.StepsJsonHandler: _file({NDJSON: TEXT}, "The steps of a run, an object in each line"),

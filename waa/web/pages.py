@@ -14,6 +14,7 @@ from waa.web.panels import PANELS
 from waa.web.view import Look
 from waa.web.views.form import spec_values, vm_form
 from waa.web.views.page import overview_page, task_page, vm_page
+from waa.web.views.pipelines import shown_ids
 from waa.web.views.task import TaskSubject, find_task, need_step
 
 PICTURE_AGE_S = 3600
@@ -163,6 +164,7 @@ class FragmentHandler(BaseHandler):
         about = self.subjects((name,))
         await self.deps.panels.prepare({panel.parameter or "": about.get(panel.parameter or "")})
         subject = self.deps.panels.subject(panel, about, is_all=self.sees_all)
+        self.deps.pipelines.glance(shown_ids(self.deps.look(), [subject]))
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.write(self.deps.panels.render(subject))
 
@@ -179,4 +181,5 @@ class EmbedHandler(PageHandler):
         about = self.subjects((name,))
         _name, subject = self.deps.panels.subject(panel, about, is_all=self.sees_all)
         await self.deps.panels.prepare({panel.parameter or "": subject})
+        self.deps.pipelines.glance(shown_ids(self.deps.look(), [(name, subject)]))
         self.write_page("embed.html", page_panel=name, subject=subject, about=about)

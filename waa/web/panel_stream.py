@@ -26,6 +26,7 @@ from waa.web.stream_service import StreamService
 from waa.web.terminal import LogTails
 from waa.web.training_query import TrainingQueries
 from waa.web.view import Look, View
+from waa.web.views.pipelines import age_key, shown_ids
 from waa.web.views.task import TaskSubject, find_task
 from waa.web.views.training import ComparisonSubject, PredictionSubject
 
@@ -161,8 +162,8 @@ class PanelStreams:
         """The group that a stream joins."""
         fanout = self._groups.get(key)
         if fanout is None:
-            catch_up = functools.partial(self._catch_up, key)
-            fanout = self._groups[key] = self._streams.fanout(catch_up=catch_up, heartbeat=self.heartbeat, heartbeat_s=HEARTBEAT_S)
+            catch_up, beat = functools.partial(self._catch_up, key), functools.partial(self.heartbeat, key.subjects)
+            fanout = self._groups[key] = self._streams.fanout(catch_up=catch_up, heartbeat=beat, heartbeat_s=HEARTBEAT_S)
         if self._clock_timer is None:
             self._clock_timer = asyncio.get_running_loop().call_later(CLOCK_S, self._look_at_clock)
         return fanout
@@ -170,18 +171,27 @@ class PanelStreams:
     def first(self, key: GroupKey) -> bytes:
         """What a page gets at once: a greeting, the times of the last signs of life, and every panel in full."""
         hello = encode({"now": self._clock(), "id": self._hub.wire_id(self._hub.last_event_id)})
-        return sse.encode(hello, event="hello", retry_ms=1000) + self.heartbeat() + self._everything(key)
+        return sse.encode(hello, event="hello", retry_ms=1000) + self.heartbeat(key.subjects) + self._everything(key)
 
-    def heartbeat(self) -> bytes:
-        """A beat that also carries the age of every VM, so that no panel is rendered for a mere sign of life."""
+    def heartbeat(self, subjects: Sequence[Subject] = ()) -> bytes:
+        """A beat that also carries the age of every VM, and of the pipelines that these panels show, so that no panel is rendered for a
+        mere sign of life."""
         look = self._look()
+        seen = dict(look.seen_at) | {
+            age_key(key): at for key in shown_ids(look, subjects) if (at := look.pipelines.seen_at(key)) is not None
+        }
         rate = {"rate": look.rate} if look.rate is not None else {}
-        return sse.encode(encode({"now": look.now, "seen": dict(look.seen_at), **rate}), event="hb")
+        return sse.encode(encode({"now": look.now, "seen": seen, **rate}), event="hb")
 
     def publish(self, message: bytes) -> None:
         """Send a complete message to every page."""
         for fanout in self._groups.values():
             fanout.publish(message)
+
+    @property
+    def watched(self) -> set[Subject]:
+        """What open streams show."""
+        return {subject for key, fanout in self._groups.items() if len(fanout) for subject in key.subjects}
 
     @property
     def watchers(self) -> int:

@@ -10,6 +10,7 @@ from waa.core.event import Event, EventType, vm_of
 from waa.core.incident import Incident
 from waa.core.job import Job
 from waa.core.meter import Meter
+from waa.core.pipeline import Pipeline
 from waa.core.training import PredictionBatch, Training
 from waa.web.view import Look, View
 from waa.web.views.attention import needs
@@ -18,6 +19,7 @@ from waa.web.views.background import tasks_panel
 from waa.web.views.compare import compare_detail
 from waa.web.views.incidents import run_incidents, vm_incidents
 from waa.web.views.log import log_tail
+from waa.web.views.pipelines import pipeline_detail, pipeline_list
 from waa.web.views.run import live_evaluation, run_detail, run_of_vm
 from waa.web.views.run_chart import run_chart
 from waa.web.views.run_domains import run_domains
@@ -29,7 +31,20 @@ from waa.web.views.task import TaskSubject, task_detail
 from waa.web.views.training import comparison_detail, jobs_of, prediction_table, training_head, training_list, training_trends
 from waa.web.views.vm import fleet, vm_detail, vm_list
 
-QUERY = ("vm", "run", "task", "runs", "results", "runlist", "training", "predictions", "comparison", "trainings")
+QUERY = (
+    "vm",
+    "run",
+    "task",
+    "runs",
+    "results",
+    "runlist",
+    "training",
+    "predictions",
+    "comparison",
+    "trainings",
+    "pipeline",
+    "pipelinelist",
+)
 """The query parameters that name what panels are about, wherever panels are asked for."""
 TRAINING_GAP_S = 2.0
 """However fast predictions come (requirement E4)."""
@@ -107,6 +122,8 @@ class Panel:
                 touches = isinstance(entity, Training | PredictionBatch) and entity.job_id in jobs
             case "run" | "runs" | "results":
                 touches = not isinstance(entity, Run | Task) or entity.run_id in subject.partition("?")[0].split(",")
+            case "pipeline":
+                touches = not isinstance(entity, Pipeline) or entity.pipeline_id == subject
         return touches
 
 
@@ -161,6 +178,14 @@ def _is_about_task(entity: Entity, subject: TaskSubject) -> bool:
     return not isinstance(entity, Run) or entity.run_id == subject.run_id
 
 
+def _about_needs(event: Event) -> bool:
+    return _about_work(event) or _about_pipelines(event)
+
+
+def _about_pipelines(event: Event) -> bool:
+    return isinstance(event.entity, Pipeline)
+
+
 def _about_progress(event: Event) -> bool:
     steps = (EventType.TASK_STEPPED, EventType.TASK_CHANGED)
     return event.type not in steps and (_about_work(event) or isinstance(event.entity, Job))
@@ -168,7 +193,7 @@ def _about_progress(event: Event) -> bool:
 
 _ALL = (
     Panel(
-        name="attention", template="panels/attention.html", element_id="attention-panel", view=needs, touched_by=_about_work, is_timed=True
+        name="attention", template="panels/attention.html", element_id="attention-panel", view=needs, touched_by=_about_needs, is_timed=True
     ),
     Panel(name="fleet", template="panels/fleet.html", element_id="fleet-panel", view=fleet, touched_by=_about_work, is_timed=True),
     Panel(
@@ -358,6 +383,24 @@ _ALL = (
         touched_by=_about_trainings,
         subject="comparison",
         gap_s=TRAINING_GAP_S,
+    ),
+    Panel(
+        name="pipelines",
+        template="panels/pipelines.html",
+        element_id="pipelines-panel",
+        view=pipeline_list,
+        touched_by=_about_pipelines,
+        subject="pipelinelist-or-all",
+        is_timed=True,
+    ),
+    Panel(
+        name="pipeline",
+        template="panels/pipeline.html",
+        element_id="pipeline-panel",
+        view=pipeline_detail,
+        touched_by=_about_pipelines,
+        subject="pipeline",
+        is_timed=True,
     ),
     Panel(
         name="log",

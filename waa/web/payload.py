@@ -768,3 +768,95 @@ class BatchBody(TypedDict):
 
     job_id: str
     predictions: list[dict[str, object]]
+
+
+class PipelineStatusPayload(TypedDict):
+    """A pipeline in one line (D1): ``up``, ``degraded``, ``down`` or ``unknown``."""
+
+    pipelineId: str
+    status: str
+
+
+class PipelineStatuses(TypedDict):
+    """Several of them."""
+
+    updates: list[PipelineStatusPayload]
+
+
+class PipelineBatch(PipelineStatuses):
+    """How all of a stream's pipelines stand: its first message (D1)."""
+
+    type: str
+    timestamp: float
+
+
+class PipelineUpdate(PipelineStatusPayload):
+    """One whose status changed; ``previousStatus`` null: it is new (D1)."""
+
+    type: str
+    timestamp: float
+    previousStatus: str | None
+
+
+class PipelineUptime(TypedDict):
+    """Of a time up to now: how much of what is known it was up (null: nothing is known), and how much is known."""
+
+    rate: float | None
+    coverage: float
+
+
+class SpellPayload(TypedDict):
+    """A time in which the status was the same, and was observed."""
+
+    status: str
+    from_at: float
+    until_at: float
+
+
+class PipelinePayload(TypedDict):
+    """A pipeline. ``status`` is what is known of now, ``last_status`` what was seen last, at ``observed_at``; ``said`` is the backend's own
+    word. Between spells that do not touch it was not observed."""
+
+    id: str
+    status: str
+    title: str | None
+    backend: str
+    auth: str
+    origin: str
+    last_status: str
+    said: str | None
+    since_at: float | None
+    observed_at: float | None
+    is_stale: bool
+    failure: FailurePayload | None
+    failing_since_at: float | None
+    uptime: dict[str, PipelineUptime]
+    spells: list[SpellPayload]
+
+
+class PipelinesPayload(TypedDict):
+    """All that match."""
+
+    pipelines: list[PipelinePayload]
+    total: int
+
+
+class PipelineAnswer(TypedDict):
+    """A pipeline that is looked at from now on."""
+
+    status: str
+    pipeline: PipelinePayload
+
+
+class PipelineBody(TypedDict):
+    """A pipeline: its id, the base address of its backend, and what it is asked with: a ``token``, an ``api_key`` (in the header
+    ``api_key_header``), or a ``username`` with a ``password``. Credentials are kept apart and never given out."""
+
+    id: str
+    backend: str
+    title: NotRequired[str | None]
+    token: NotRequired[str | None]
+    api_key: NotRequired[str | None]
+    api_key_header: NotRequired[str | None]
+    username: NotRequired[str | None]
+    password: NotRequired[str | None]

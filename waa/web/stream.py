@@ -3,6 +3,7 @@
 from waa.core.event import Event
 from waa.web.base import BROWSER_COOKIE, BaseHandler
 from waa.web.feed import REPLAYED, clamp_interval
+from waa.web.views.pipelines import shown_ids
 
 MAX_REPLAY = 5000
 """Events a client can catch up with; one that missed more gets a gap and a snapshot."""
@@ -55,6 +56,7 @@ class PanelStreamHandler(BaseHandler):
         about = self.subjects(names.split(","))
         await panels.prepare(about)
         key = panels.key(names, about, is_all=self.sees_all)
+        self.deps.pipelines.glance(shown_ids(self.deps.look(), key.subjects))
         self.deps.streams.adopt(
             self,
             panels.group(key),

@@ -63,6 +63,20 @@ class Viewer:
         return " ".join(scope.value for scope in Scope if scope in self.scopes)
 
 
+def _never(_pipeline_id: str) -> float | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSight:
+    """When a pipeline was looked at last, younger than events know. A look that is older than ``gap_s`` says nothing of now.
+    ``has_history`` False: pipelines are looked at only while somebody watches."""
+
+    seen_at: Callable[[str], float | None] = _never
+    gap_s: float = 90.0
+    has_history: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """One look at everything, at ``now``. ``seen_at``: VM name -> its last sign of life, younger than ``Vm.seen_at``;
@@ -93,6 +107,7 @@ class Look:
     quote_of: Callable[[Vm], Quote] = _unpriced
     rate: float | None = None
     base: str = ""
+    pipelines: PipelineSight = PipelineSight()
 
     def may(self, scope: str) -> bool:
         """For pages: whether what needs the scope is open to who looks."""

@@ -7,6 +7,7 @@ from waa.core.attention import Attention, attention_of
 from waa.core.status import RunStatus
 from waa.web.view import Look, View
 from waa.web.views.cost import IdleCost, budget_need, idle_cost
+from waa.web.views.pipelines import PipelineNeed, pipeline_needs
 
 MAX_ITEMS = 5
 """More at once unfold: the fleet stays in sight, where their cards are marked too."""
@@ -14,14 +15,17 @@ MAX_ITEMS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs(View):
-    """The most urgent ``items``, then ``more``. ``vms`` and ``running`` are counts for the quiet case. ``idle``: what idle VMs
-    cost, by their names. An item of no VM is about all of them."""
+    """The most urgent ``items``, then ``more``; ``pipelines`` that are down. ``vms`` and ``running`` are counts for the quiet case.
+    ``idle``: what idle VMs cost, by their names. An item of no VM is about all of them."""
 
     items: tuple[Attention, ...]
     more: tuple[Attention, ...]
     vms: int
     running: int
     idle: Mapping[str, IdleCost]
+    pipelines: tuple[PipelineNeed, ...]
+    pipelines_watched: int
+    shown_pipelines: int = MAX_ITEMS
 
 
 def needs(look: Look, _subject: str | None) -> Needs:
@@ -36,6 +40,8 @@ def needs(look: Look, _subject: str | None) -> Needs:
         items=tuple(items[:MAX_ITEMS]),
         more=tuple(items[MAX_ITEMS:]),
         vms=len(look.state.vms),
+        pipelines=pipeline_needs(look),
+        pipelines_watched=len(look.state.pipelines),
         running=sum(run.status is RunStatus.RUNNING for run in look.state.runs.values()),
         idle={item.vm: cost for item in items if (cost := idle_cost(look, item)) is not None},
     )

@@ -9,7 +9,7 @@ from waa.core.spec import LogSide, Transport, VmOs, VmSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """One field. ``kind``: text, number, checkbox or select (``choices``: value and words). ``value`` is what was entered."""
+    """One field. ``kind``: text, password, number, checkbox or select (``choices``: value and words). ``value`` is what was entered."""
 
     name: str
     label: str
