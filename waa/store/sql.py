@@ -327,7 +327,6 @@ def _row(
     match entity:
         case Pipeline() | PipelineCheck():
             kind, key = ("pipeline", entity.pipeline_id) if isinstance(entity, Pipeline) else ("pipelines", "")
-            return _EntityRow(kind=kind, key=key, vm="", run_id=None, position=position, ended_at=None, data=data)
         case Vm():
             kind, key = "vm", entity.name
         case Run():
