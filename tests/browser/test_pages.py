@@ -89,10 +89,10 @@ def test_a_vm_is_removed_by_keyboard_alone(blank: Server, visit: Visit) -> None:
 def test_the_keyboard_meets_the_skip_link_first_and_then_the_site(desk: Desk, visit: Visit) -> None:
     page = visit.open_live(desk.url)
     seen = []
-    for _ in range(7):
+    for _ in range(8):
         page.keyboard.press("Tab")
         seen.append(_focused(page))
-    assert seen == ["Skip to the content", "WAA Live", "Overview", "Runs", "Compare", "Training", "Add a VM"]
+    assert seen == ["Skip to the content", "WAA Live", "Overview", "Runs", "Compare", "Training", "Pipelines", "Add a VM"]
     page.reload()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()

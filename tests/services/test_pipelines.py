@@ -387,7 +387,8 @@ async def test_while_a_backend_is_replaced_the_old_one_does_not_get_the_new_ones
         await built.time.forward(3)
         store.gate.clear()
         replacing = asyncio.ensure_future(built.pipelines.add(a_spec("mine", origin=Origin.API, backend="http://10.0.0.66"), TOKEN))
-        await until(lambda: "s3cr3t" in (tmp_path / "secrets.json").read_text())
+        file = tmp_path / "secrets.json"
+        await until(lambda: file.exists() and "s3cr3t" in file.read_text())
         await asyncio.sleep(0)
         before = len(built.probe.looks)
         built.time.now += 100
