@@ -35,7 +35,10 @@ class Board:
         self.lock = threading.Lock()
         self._path = path
         if path is not None and path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            written = path.read_bytes()
+            whole = written[: written.rfind(b"\n") + 1]
+            path.write_bytes(whole)  # what was being written when the process was killed was not answered
+            for line in whole.splitlines():
                 kind, job, given = json.loads(line)
                 self._apply(kind, job, given)
 
