@@ -36,9 +36,7 @@ class Board:
         self._path = path
         if path is not None and path.exists():
             written = path.read_bytes()
-            whole = written[: written.rfind(b"\n") + 1]
-            path.write_bytes(whole)  # what was being written when the process was killed was not answered
-            for line in whole.splitlines():
+            for line in written[: written.rfind(b"\n") + 1].splitlines():  # the rest is being written
                 kind, job, given = json.loads(line)
                 self._apply(kind, job, given)
 
@@ -191,7 +189,15 @@ def _error(status: int, message: str, field: str | None = None) -> Answer:
     return status, {}, {"error": {"status": status, "message": message, "field": field}}
 
 
+def cut_torn_line(path: Path) -> None:
+    """What was being written when the process was killed, and so was not answered."""
+    written = path.read_bytes() if path.exists() else b""
+    if not written.endswith(b"\n"):
+        path.write_bytes(written[: written.rfind(b"\n") + 1])
+
+
 if __name__ == "__main__":
+    cut_torn_line(Path(sys.argv[2]))
     with Served(Board(Path(sys.argv[2])), int(sys.argv[1])) as served:
         print(served.url, flush=True)
         threading.Event().wait()
