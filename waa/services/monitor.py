@@ -46,6 +46,8 @@ from waa.services.supervise import Supervisor, backoff_s
 
 log = logging.getLogger(__name__)
 
+UNPROBED = (Origin.FILES, Origin.JOB)
+"""VMs that stand for something else, which nobody logs in to."""
 MIN_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 30.0
 TICK_S = 10.0
@@ -117,7 +119,7 @@ class Monitor:
         for vm in self._recorder.state.vms.values():
             if vm.seen_at is not None:
                 self.seen_at[vm.name] = vm.seen_at
-            if vm.spec.origin is not Origin.FILES:
+            if vm.spec.origin not in UNPROBED:
                 self._begin(vm.spec)
 
     async def name(self, spec: VmSpec) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from waa.core.spec import Origin
 from waa.core.status import Phase
 from waa.web.view import Look
+from waa.web.views.azure import chosen_job
 from waa.web.views.run import need_run, need_vm
 from waa.web.views.task import TaskSubject, find_task
 
@@ -13,9 +14,10 @@ MAX_TITLE = 70
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverviewPage:
-    """The start page. ``run``: the run that *Live Evaluation* is asked to show, None: the newest."""
+    """The start page. ``run``: the run that *Live Evaluation* is asked to show, None: the newest; ``job``: the same of *Azure Job Logs*."""
 
     run: str | None
+    job: str | None
     has_demo: bool
 
 
@@ -39,11 +41,13 @@ class TaskPage:
     title: str
 
 
-def overview_page(look: Look, run_id: str | None = None) -> OverviewPage:
-    """The start page. Raises NotFound for an unknown run."""
+def overview_page(look: Look, run_id: str | None = None, job: str | None = None) -> OverviewPage:
+    """The start page. Raises NotFound for an unknown run or job."""
     if run_id is not None:
         need_run(look.state, run_id)
-    return OverviewPage(run=run_id, has_demo=any(vm.spec.origin is Origin.DEMO for vm in look.state.vms.values()))
+    if job is not None:
+        chosen_job(look, job)
+    return OverviewPage(run=run_id, job=job, has_demo=any(vm.spec.origin is Origin.DEMO for vm in look.state.vms.values()))
 
 
 def vm_page(look: Look, name: str) -> VmPage:
