@@ -1,6 +1,7 @@
 """Azure as all who look share it: discovery, watched machines, jobs, their logs and runs; and how politely it is asked."""
 
 import asyncio
+import functools
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,23 +14,26 @@ import pytest
 from tests.core.builders import T0, a_spec
 from tests.core.test_azure import a_job
 from tests.support.azure import GROUP, SUBSCRIPTION, WORKSPACE, FakeAzure, FakeJob, Fault, Machine
-from tests.web.house import until
+from tests.web.house import ShutOpener, until
 from waa.core.azure import Scope, TagFilter, Workspace
 from waa.core.azure_pace import Pace
 from waa.core.cloud import CloudJob, JobStatus, PowerState
 from waa.core.entity import Vm
-from waa.core.error import Conflict, Failure, Invalid, NotFound
+from waa.core.error import Conflict, Failure, Invalid, LinkError, NotFound
 from waa.core.observation import LinkFailed, LogSource, VmNamed
 from waa.core.port import Store
 from waa.core.price import Placement
+from waa.core.results.folder import FolderLacking
 from waa.core.spec import Origin, VmOs, VmSpec
 from waa.core.state import State
 from waa.core.status import Phase, Reason, RunStatus
 from waa.core.transition import Rules
 from waa.probes.azure import AzureRest
+from waa.probes.host import HostWatch
 from waa.services.azure import Azure
 from waa.services.azure_cost import AzureCost
 from waa.services.azure_log import JobLogSeen
+from waa.services.monitor import Monitor
 from waa.services.recorder import Recorder
 from waa.services.supervise import Supervisor
 from waa.store.memory import MemoryStore
@@ -709,6 +713,32 @@ async def test_a_job_that_runs_the_benchmark_is_a_run_while_it_runs() -> None:
             await built.look(lambda: built.recorder.state.vms == {}, "the job stands for nothing any more")
             assert built.recorder.state.runs[run.run_id].status is RunStatus.FINISHED
             assert (progress.completed, built.recorder.state.progress[run.run_id]) == (5, progress)
+
+
+async def test_the_files_of_a_jobs_tasks_are_not_read_and_that_is_said() -> None:
+    with FakeAzure() as cloud:
+        job = FakeJob("past")
+        job.write(RUN_LOG)
+        job.end()
+        cloud.jobs = [job]
+        async with site(cloud) as built:
+            await built.look(built.statuses, "the job")
+            await built.read("past", lambda seen: seen.is_whole, "its end")
+            (run,) = built.recorder.state.runs.values()
+            monitor = Monitor(
+                recorder=built.recorder,
+                opener=ShutOpener(),
+                make_watch=functools.partial(HostWatch, clock=built.clock),
+                supervisor=built.supervisor,
+                on_log=lambda vm, source, data: None,
+                clock=built.clock,
+            )
+            task = next(iter(built.recorder.state.tasks[run.run_id].values()))
+            found = await monitor.task_record(run.run_id, task.domain, task.task_id)
+            assert isinstance(found, FolderLacking)
+            assert "a job of Azure ML" in found.message
+            with pytest.raises(LinkError, match="a job of Azure ML"):
+                await monitor.task_log(run.run_id, task.domain, task.task_id, from_at=0, until_at=T0, max_bytes=9)
 
 
 async def test_a_job_that_is_canceled_cuts_its_run_with_the_jobs_word() -> None:

@@ -23,9 +23,9 @@ EARLY_S = 300.0
 """A token is renewed so long before it ends."""
 REMEMBER_S = 60.0
 """A login that failed is not tried again before this: each try starts a process or waits for the network."""
-CLI_S = 20
+CLI_S = 10
 IMDS_S = 3.0
-HTTP_S = 20.0
+HTTP_S = 10.0
 
 
 class Login:
