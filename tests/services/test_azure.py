@@ -17,7 +17,7 @@ from tests.support.azure import GROUP, SUBSCRIPTION, WORKSPACE, FakeAzure, FakeJ
 from tests.web.house import ShutOpener, until
 from waa.core.azure import Scope, TagFilter, Workspace
 from waa.core.azure_pace import Pace
-from waa.core.cloud import CloudJob, JobStatus, PowerState
+from waa.core.cloud import CloudJob, JobStatus, Power, PowerState
 from waa.core.entity import Vm
 from waa.core.error import Conflict, Failure, Invalid, LinkError, NotFound
 from waa.core.observation import LinkFailed, LogSource, VmNamed
@@ -487,7 +487,9 @@ async def test_the_power_and_size_of_a_watched_machine_are_told_to_its_meter() -
             own = replace(vm, spec=replace(vm.spec, size="Standard_B2"))
             assert cost.placement_of(own) == Placement(size="Standard_B2")
             cloud.machines[0].power = "deallocated"
-            await built.look(lambda: built.powers() == {"waa-1": PowerState.DEALLOCATED}, "it is off")
+            await built.look(
+                lambda: built.recorder.state.vms[name].power.value == Power(state=PowerState.DEALLOCATED, is_spot=True), "it is off"
+            )
             off = cost.power_of(built.recorder.state.vms[name])
             assert off is not None
             assert not off.is_billed

@@ -11,7 +11,7 @@ import pytest
 
 from tests.core.test_azure import a_job
 from tests.core.test_azure import a_vm as a_cloud_vm
-from tests.services.test_azure import QUICK, RUN_LOG, SCOPE, Tokens
+from tests.services.test_azure import QUICK, RUN_LOG, SCOPE, Tokens, Wall
 from tests.support.azure import FakeAzure, FakeJob, Machine
 from tests.web import fleet_builder as build
 from tests.web.house import House, house, until
@@ -273,9 +273,10 @@ async def with_azure(cloud: FakeAzure, **options: Any) -> AsyncIterator[House]:
 
 
 def azure_of(cloud: FakeAzure, built: House) -> Azure:
+    clock = Wall()
     return Azure(
         scope=SCOPE,
-        cloud=AzureRest(base=cloud.url, tokens=Tokens(), clock=built.clock),
+        cloud=AzureRest(base=cloud.url, tokens=Tokens(), clock=clock),
         recorder=built.recorder,
         watcher=built.monitor,
         check=lambda spec: None,
@@ -283,15 +284,10 @@ def azure_of(cloud: FakeAzure, built: House) -> Azure:
         on_log=built.tails.take,
         seen_at=built.monitor.seen_at,
         power_at={},
-        clock=built.clock,
+        clock=clock,
         pace=replace(QUICK, linger_s=1e9),
         spread=lambda: 0.0,
     )
-
-
-async def later(built: House, seconds: float = 1.0) -> None:
-    """The clock of the application goes on, so that what was asked for once is due again."""
-    built.clock.now += seconds
 
 
 async def asked_until(built: House, path: str, condition: Any, what: str) -> Any:
@@ -299,7 +295,6 @@ async def asked_until(built: House, path: str, condition: Any, what: str) -> Any
     found: list[Any] = []
 
     async def look() -> bool:
-        await later(built)
         found[:] = [await built.json(path)]
         return bool(condition(found[0]))
 
@@ -380,7 +375,6 @@ async def test_a7_jobs_are_told_whole_at_first_then_as_they_change() -> None:
             seen: dict[str, Any] = {}
             gone: list[str] = []
             while "a" not in seen or not gone:
-                await later(built)
                 message = await listener.until("jobs")
                 assert message.data["is_whole"] is False
                 seen |= {job["job_id"]: job["status"] for job in message.data["jobs"]}
@@ -409,11 +403,9 @@ async def test_a7_the_log_of_a_job_is_told_line_by_line() -> None:
             assert (message.data["job_id"], message.data["log"], message.id is not None) == ("train", "user_logs/std_log.txt", True)
             job.write(b"three\nfo")
             while len(lines) < 4:
-                await later(built, 30.0)
                 lines |= {line["number"]: line["text"] for line in (await listener.until("job_log")).data["lines"]}
             job.write(b"ur\n")
             while list(lines.values())[-1] != "four":
-                await later(built, 30.0)
                 lines |= {line["number"]: line["text"] for line in (await listener.until("job_log")).data["lines"]}
             assert list(lines.values()) == ["one", "two", "three", "four"]
 
@@ -432,7 +424,6 @@ async def test_a_page_sees_new_lines_of_a_job_and_its_run() -> None:
             assert "aml-quirky_hat" in html
             job.write(b"a line that nobody has seen\n")
             while "a line that nobody has seen" not in html:
-                await later(built)
                 html = str((await listener.next()).data)
 
 
