@@ -444,6 +444,7 @@ async def test_no_answer_of_ours_holds_a_signature_or_token() -> None:
                 "/api/azure-vms",
             ]
             paths += ["/api/vms", f"/api/runs/{run_id}", "/metrics", "/fragments/azure-jobs", "/fragments/azure-job-logs", "/fragments/vms"]
+            assert b"Last screenshot" not in (await built.ask("/vms/aml-quirky_hat", headers={"Accept": "text/html"})).body
             for path in paths:
                 answer = await built.ask(path, headers={"Accept": "text/html"})
                 assert answer.code == 200, path

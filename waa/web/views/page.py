@@ -23,9 +23,11 @@ class OverviewPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmPage:
-    """The page of one VM. One that the configuration names is removed there, not here (``is_removable``)."""
+    """The page of one VM. One that the configuration names is removed there, not here (``is_removable``). ``has_screen`` False: it
+    stands for something whose screen nobody sees."""
 
     name: str
+    has_screen: bool
     is_demo: bool
     is_removable: bool
     phase: Phase
@@ -54,7 +56,9 @@ def vm_page(look: Look, name: str) -> VmPage:
     """The page of one VM. Raises NotFound."""
     vm = need_vm(look.state, name)
     origin = vm.spec.origin
-    return VmPage(name=vm.name, is_demo=origin is Origin.DEMO, is_removable=origin is Origin.API, phase=vm.phase)
+    return VmPage(
+        name=vm.name, has_screen=origin is not Origin.JOB, is_demo=origin is Origin.DEMO, is_removable=origin is Origin.API, phase=vm.phase
+    )
 
 
 def task_page(look: Look, subject: TaskSubject) -> TaskPage:
