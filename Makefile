@@ -36,8 +36,8 @@ system: ## install the system packages of the tests where that is allowed, else 
 	@sh tests/system.sh
 
 lock: $(VENV)/.test ## write the lock files anew from pyproject.toml
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra oidc pyproject.toml -o requirements.lock --generate-hashes --no-emit-index-url --no-header
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra oidc --extra postgres --group test pyproject.toml -o requirements-test.lock --generate-hashes --no-emit-index-url --no-header
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra oidc --extra azure pyproject.toml -o requirements.lock --generate-hashes --no-emit-index-url --no-header
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra oidc --extra azure --extra postgres --group test pyproject.toml -o requirements-test.lock --generate-hashes --no-emit-index-url --no-header
 
 audit: $(VENV)/.test ## look the locked packages up among the known vulnerabilities (needs the network: pypi.org)
 	@test -x build/audit/bin/pip-audit || { $(BIN)/python -m venv build/audit && build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }

@@ -21,6 +21,7 @@ from waa.clock import Clock, system_clock
 from waa.config import Config, ConfigError, Switch, load
 from waa.core.access import parse_scopes
 from waa.core.attention import Limits
+from waa.core.azure import Auth, Scope, need_subscription, tag_filter, workspace_of
 from waa.core.destination import Destinations, rule
 from waa.core.entity import Vm
 from waa.core.error import Failure, Invalid, WaaError
@@ -29,7 +30,7 @@ from waa.core.logs.mask import MaskPolicy, compile_patterns, mask, use_policy
 from waa.core.observation import TroubleMet, VmForgotten, VmNamed
 from waa.core.oidc import Admission, conditions
 from waa.core.pipeline import Pace, PipelineRules
-from waa.core.port import OpenIdProvider
+from waa.core.port import OpenIdProvider, TokenSource
 from waa.core.proxy import parse_proxies
 from waa.core.spec import Origin
 from waa.core.state import current_run
@@ -37,6 +38,7 @@ from waa.core.status import Reason
 from waa.core.transition import Rules
 from waa.demo.vm import DemoVm
 from waa.probes import archive, results
+from waa.probes.azure import AzureRest
 from waa.probes.files import read_live_files
 from waa.probes.host import HostWatch
 from waa.probes.http import HttpProbe
@@ -45,6 +47,8 @@ from waa.probes.opener import Opener
 from waa.probes.retail_prices import RetailPrices
 from waa.probes.ssh import SshOpener
 from waa.services.access import Access, AccessRules
+from waa.services.azure import Azure, AzureAccess, NoAzure
+from waa.services.azure_cost import AzureCost
 from waa.services.dwell import DwellTimes
 from waa.services.importer import Importer
 from waa.services.jobs import Jobs
@@ -204,6 +208,7 @@ class Services:
     dwell_times: DwellTimes
     trainings: Trainings
     meters: Meters
+    azure: AzureAccess
 
 
 @asynccontextmanager
@@ -272,7 +277,7 @@ async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) ->
     stack.push_async_callback(demo.close)
     stack.push_async_callback(monitor.close)
     await _name_vms(config, recorder, clock)
-    prices, meters = await _open_meters(config, recorder, monitor, clock, stack)
+    prices, meters, azure_cost = await _open_meters(config, recorder, monitor, clock, stack)
     monitor.start()
     await demo.start()
     live_files = _live_files(config, recorder, monitor, clock)
@@ -285,7 +290,7 @@ async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) ->
     pipelines = _pipelines(config, recorder, supervisor, destinations, clock)
     stack.push_async_callback(pipelines.close)
     await pipelines.start([spec for spec, _ in config.pipelines])
-    supervisor.start("pipelines", pipelines.run)
+    azure = _azure(config, clock, stack, _AzureNeeds(recorder, monitor, supervisor, tails, destinations, azure_cost.power_at))
     supervisor.start("prune", functools.partial(_prune, config, recorder, importer, access, clock))
     supervisor.start("access", access.run)
 
@@ -301,6 +306,7 @@ async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) ->
         ("dwell times", dwell_times.run),
         ("watchman", watchman.run),
         ("screens", screens.run),
+        ("pipelines", pipelines.run),
         ("meters", meters.run),
         ("prices", prices.run),
     ):
@@ -321,6 +327,7 @@ async def _open_services(config: Config, clock: Clock, stack: AsyncExitStack) ->
         dwell_times=dwell_times,
         trainings=trainings,
         meters=meters,
+        azure=azure,
     )
 
 
@@ -338,6 +345,10 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
         of=services.trainings.of_subject, predictions=queries.predictions.peek, comparison=queries.comparisons.peek
     )
 
+    def lines_of(source: str, log_key: str) -> Sequence[LogLine]:
+        tail = tails.tail(source, log_key)
+        return tail.lines if tail is not None else ()
+
     def look() -> Look:
         return Look(
             state=state,
@@ -354,6 +365,8 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
             trainings=training_look,
             quote_of=services.meters.quote,
             pipelines=sight,
+            azure=services.azure,
+            lines_of=lines_of,
         )
 
     streams = StreamService(
@@ -367,7 +380,9 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
     )
     services.access.listen(streams.end_of)
     renderer = Renderer(ROOT / "templates", ROOT / "static")
-    feed = BenchmarkFeed(state=state, hub=recorder.hub, streams=streams, seen_at=monitor.seen_at, clock=clock)
+    feed = BenchmarkFeed(
+        state=state, hub=recorder.hub, streams=streams, seen_at=monitor.seen_at, clock=clock, azure=services.azure, tails=tails
+    )
     stack.callback(feed.close)
     job_feed = JobFeed(state=state, hub=recorder.hub, streams=streams)
     stack.callback(job_feed.close)
@@ -416,6 +431,7 @@ def _open_web(config: Config, clock: Clock, stack: AsyncExitStack, services: Ser
         file_progress=lambda: live_files.progress if live_files is not None else None,
         rates=RateLimiter(rate=config.rate_limit, burst=max(config.rate_limit * BURST_S, MIN_BURST)) if config.rate_limit else None,
         oidc=_oidc(config, clock, stack, services),
+        azure=services.azure,
     )
 
 
@@ -439,16 +455,20 @@ def _web_settings(config: Config, destinations: Destinations, *, has_tls: bool) 
 
 
 async def _name_vms(config: Config, recorder: Recorder, clock: Clock) -> None:
-    """What the file says now counts: VMs that it no longer names go, as does the demo of an earlier start."""
+    """What the file says now counts: VMs that it no longer names go, as does the demo of an earlier start, and what Azure named where
+    it is not asked any more."""
+    lasting = (Origin.API, Origin.AZURE, Origin.JOB) if _asks_azure(config) else (Origin.API,)
     named = {spec.name for spec in config.vms} | ({LIVE_FILES_NAME} if config.live_files else set())
     for vm in list(recorder.state.vms.values()):
-        if vm.spec.origin is not Origin.API and vm.name not in named:
+        if vm.spec.origin not in lasting and vm.name not in named:
             await recorder.record(VmForgotten(vm=vm.name, at=clock()), wait=True)
     for spec in config.vms:
         await recorder.record(VmNamed(vm=spec.name, at=clock(), spec=spec), wait=True)
 
 
-async def _open_meters(config: Config, recorder: Recorder, monitor: Monitor, clock: Clock, stack: AsyncExitStack) -> tuple[Prices, Meters]:
+async def _open_meters(
+    config: Config, recorder: Recorder, monitor: Monitor, clock: Clock, stack: AsyncExitStack
+) -> tuple[Prices, Meters, AzureCost]:
     """Before the monitor starts: what an earlier server saw has ended."""
     prices = Prices(
         entries=config.prices,
@@ -459,10 +479,19 @@ async def _open_meters(config: Config, recorder: Recorder, monitor: Monitor, clo
     )
     stack.push_async_callback(prices.close)
     await prices.open()
-    meters = Meters(recorder=recorder, prices=prices, seen_at=monitor.seen_at, machine_at=monitor.machine_at, clock=clock)
+    azure = AzureCost(recorder.state)
+    meters = Meters(
+        recorder=recorder,
+        prices=prices,
+        seen_at=monitor.seen_at,
+        machine_at=monitor.machine_at,
+        clock=clock,
+        power_of=azure.power_of,
+        placement_of=azure.placement_of,
+    )
     stack.push_async_callback(meters.close)
     await meters.open()
-    return prices, meters
+    return prices, meters, azure
 
 
 def _report(supervisor: Supervisor, recorder: Recorder, now: float, name: str, error: Exception) -> None:
@@ -567,6 +596,64 @@ def _oidc(config: Config, clock: Clock, stack: AsyncExitStack, services: Service
     return OpenIdLogins(provider=provider, admission=admission, access=services.access)
 
 
+def _asks_azure(config: Config) -> bool:
+    return config.azure_auth is not Auth.NONE and bool(config.azure_subscriptions or config.azure_workspaces)
+
+
+@dataclass(frozen=True, slots=True)
+class _AzureNeeds:
+    recorder: Recorder
+    monitor: Monitor
+    supervisor: Supervisor
+    tails: LogTails
+    destinations: Destinations
+    power_at: dict[str, float]
+
+
+def _azure(config: Config, clock: Clock, stack: AsyncExitStack, needs: _AzureNeeds) -> AzureAccess:
+    """Azure, or why it is not asked."""
+    if config.azure_auth is Auth.NONE:
+        return NoAzure('It is switched off: azure_auth is "none".')
+    if not _asks_azure(config):
+        return NoAzure()
+    try:
+        adapter = importlib.import_module("waa.probes.azure_login")
+    except ModuleNotFoundError as error:
+        return NoAzure(f"It needs azure-identity, which is not installed ({error.name}): pip install 'azure-identity>=1.25,<2'")
+    base = config.azure_url.rstrip("/")
+    tokens: TokenSource = adapter.Login(
+        auth=config.azure_auth, scope=f"{base}/.default", authority=config.azure_authority.rstrip("/"), clock=clock
+    )
+    stack.push_async_callback(tokens.close)
+    cloud = AzureRest(base=base, tokens=tokens, clock=clock)
+    stack.push_async_callback(cloud.close)
+    scope = Scope(
+        subscriptions=tuple(dict.fromkeys(need_subscription(text) for text in config.azure_subscriptions)),
+        resource_groups=config.azure_resource_groups,
+        tags=tuple(tag_filter(text) for text in config.azure_tags),
+        workspaces=tuple(dict.fromkeys(workspace_of(text, config.azure_subscriptions) for text in config.azure_workspaces)),
+        watch_tag=tag_filter(config.azure_watch_tag) if config.azure_watch_tag else None,
+        is_private=config.azure_use_private_ip,
+        trust_first=config.azure_trust_first,
+        has_history=config.azure_history,
+    )
+    azure = Azure(
+        scope=scope,
+        cloud=cloud,
+        recorder=needs.recorder,
+        watcher=needs.monitor,
+        check=needs.destinations.check,
+        supervisor=needs.supervisor,
+        on_log=needs.tails.take,
+        seen_at=needs.monitor.seen_at,
+        power_at=needs.power_at,
+        clock=clock,
+    )
+    stack.push_async_callback(azure.close)
+    azure.start()
+    return azure
+
+
 def _access_rules(config: Config) -> AccessRules:
     return AccessRules(
         is_required=config.needs_login,
@@ -633,6 +720,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=config.log_level.value.upper(), handlers=[handler])
         logging.getLogger("paramiko").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("azure").setLevel(logging.CRITICAL)  # 1,800 characters for each login that fails; we tell the one that matters
         asyncio.run(run(config))
     except WaaError as error:
         print(f"waa-live: {error}", file=sys.stderr)

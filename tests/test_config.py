@@ -8,7 +8,18 @@ from waa.config import SETTINGS, Config, ConfigError, Switch, load
 from waa.core.price import PriceEntry
 from waa.core.spec import LogSide, Origin, Transport, VmOs
 
-FREE = ("host", "database", "live_files", "tls_cert", "tls_key", "proxy_user_header", "oidc_client_id", "oidc_client_secret", "oidc_scopes")
+FREE = (
+    "host",
+    "database",
+    "live_files",
+    "tls_cert",
+    "tls_key",
+    "proxy_user_header",
+    "oidc_client_id",
+    "oidc_client_secret",
+    "oidc_scopes",
+    "azure_watch_tag",
+)
 """Settings that take any text."""
 
 
@@ -220,6 +231,41 @@ def test_a_missing_file_is_an_error_only_where_it_was_named(tmp_path: Path, monk
     load([], {})
     with pytest.raises(ConfigError, match="there is no such file"):
         load([], {"WAA_CONFIG": "nowhere.toml"})
+
+
+SUBSCRIPTION = "5a7e1c00-0000-4000-8000-0000000000aa"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("azure_subscriptions = ['mine']\n", "azure_subscriptions: 'mine' is not the id of a subscription"),
+        ("azure_workspaces = ['rg/ws']\n", "azure_workspaces: 'rg/ws' is not group/workspace (with one subscription"),
+        (
+            f"azure_subscriptions = ['{SUBSCRIPTION}']\nazure_workspaces = ['a/b/c/d']\n",
+            "azure_workspaces: 'a/b/c/d' is not group/workspace",
+        ),
+        ("azure_tags = ['=x']\n", "azure_tags: '=x' is not a tag such as purpose=benchmark"),
+        ("azure_watch_tag = '='\n", "azure_watch_tag: '=' is not a tag"),
+        ("azure_url = 'http://management.example.org'\n", "azure_url: 'http://management.example.org' is not an address such as https"),
+        ("azure_authority = 'login.example.org'\n", "azure_authority: 'login.example.org' is not an address"),
+        ("azure_auth = 'browser'\n", "azure_auth: 'browser' is not one of: auto, cli, env, managed, none"),
+    ],
+)
+def test_wrong_settings_of_azure_stop_the_start(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([], written(tmp_path, text))
+    assert expected in str(caught.value)
+
+
+def test_the_subscription_of_azures_own_tools_counts_where_azure_is_chosen_on_purpose(tmp_path: Path) -> None:
+    environment = {**written(tmp_path, ""), "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION}
+    assert load([], environment).azure_subscriptions == ()
+    assert load([], {**environment, "WAA_AZURE_AUTH": "none"}).azure_subscriptions == ()
+    config = load([], {**environment, "WAA_AZURE_AUTH": "cli", "WAA_AZURE_WORKSPACES": "rg/ws"})
+    assert (config.azure_subscriptions, config.azure_workspaces) == ((SUBSCRIPTION,), ("rg/ws",))
+    with pytest.raises(ConfigError, match="AZURE_SUBSCRIPTION_ID: 'x' is not the id"):
+        load([], {**environment, "WAA_AZURE_AUTH": "cli", "AZURE_SUBSCRIPTION_ID": "x"})
 
 
 def test_the_readme_table_is_the_code() -> None:

@@ -19,6 +19,7 @@ from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 from waa.core.access import parse_scopes
+from waa.core.azure import Auth, check_base, need_subscription, tag_filter, workspace_of
 from waa.core.codec import convert, spec_from
 from waa.core.destination import rule
 from waa.core.error import Invalid, WaaError
@@ -143,6 +144,25 @@ class Config:
         low=0,
         high=730,
     )
+    azure_subscriptions: tuple[str, ...] = _setting((), "Ids of the Azure subscriptions whose VMs are discovered; empty: none.")
+    azure_resource_groups: tuple[str, ...] = _setting((), "Only VMs of these resource groups; empty: of all.")
+    azure_tags: tuple[str, ...] = _setting((), "Only VMs with one of these tags, such as purpose=benchmark; empty: all.")
+    azure_workspaces: tuple[str, ...] = _setting(
+        (), "Azure ML workspaces whose jobs are shown: group/workspace, subscription/group/workspace, or resource ids."
+    )
+    azure_auth: Auth = _setting(
+        Auth.AUTO,
+        "How to log in to Azure: auto (what this machine offers), cli (az login), env (AZURE_* variables), managed (the identity of this "
+        "Azure machine), none (Azure is not asked).",
+    )
+    azure_watch_tag: str = _setting("", "VMs with this tag are watched by themselves, such as waa-live or waa-live=on; empty: none.")
+    azure_use_private_ip: bool = _setting(False, "Watch VMs of Azure by their private address instead of the public one.")
+    azure_trust_first: bool = _setting(False, "Accept the unknown (never a changed) host key of a VM that was found in Azure.")
+    azure_history: bool = _setting(False, "Ask Azure also while nobody looks, so that no change and no run of a job is missed.")
+    azure_url: str = _setting("https://management.azure.com", "Azure's resource manager; another one for sovereign clouds.")
+    azure_authority: str = _setting(
+        "", "Who gives the tokens, such as https://login.microsoftonline.us; empty: as AZURE_AUTHORITY_HOST says, else the public cloud."
+    )
     allow_hosts: tuple[str, ...] = _setting(
         (), "Names, addresses and networks that VMs and pipelines may have; empty: all but link-local, metadata and multicast ones."
     )
@@ -199,6 +219,8 @@ _TABLES = ("vms", "prices", "pipelines")
 SETTINGS: Mapping[str, dataclasses.Field[Any]] = {item.name: item for item in dataclasses.fields(Config) if item.name not in _TABLES}
 _TYPES = get_type_hints(Config)
 CONFIG_VARIABLE = "WAA_CONFIG"
+AZURE_VARIABLE = "AZURE_SUBSCRIPTION_ID"
+"""What Azure's own tools look at; it counts where azure_auth is set on purpose."""
 DEFAULT_FILE = Path("waa.toml")
 PIPELINE_SECRETS = ("token", "api_key", "password")
 
@@ -225,11 +247,14 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
             values[key] = _checked(key, text, where=variable)
         if flags.get(key) is not None:
             values[key] = _checked(key, flags[key], where=f"--{key.replace('_', '-')}")
+    if values.get("azure_auth", Auth.NONE) is not Auth.NONE and not values.get("azure_subscriptions") and AZURE_VARIABLE in environment:
+        values["azure_subscriptions"] = _checked("azure_subscriptions", environment[AZURE_VARIABLE], where=AZURE_VARIABLE)
     config = Config(**values, vms=vms, prices=prices, pipelines=pipelines)
     if bool(config.tls_cert) != bool(config.tls_key):
         raise ConfigError("tls_cert, tls_key: set both (HTTPS) or none (HTTP)")
     _check_login(config)
     _check_oidc(config)
+    _check_workspaces(config)
     return dataclasses.replace(config, data=config.data.expanduser().absolute())
 
 
@@ -239,6 +264,14 @@ def _check_login(config: Config) -> None:
             f"auth: off is for a server that only listens locally, and host is {config.host}: anybody could do everything. "
             "Leave auth at auto (a login link is printed at the start), or set host to 127.0.0.1 and put a proxy with a login in front"
         )
+
+
+def _check_workspaces(config: Config) -> None:
+    for workspace in config.azure_workspaces:
+        try:
+            workspace_of(workspace, config.azure_subscriptions)
+        except ValueError as error:
+            raise ConfigError(f"azure_workspaces: {error}") from error
 
 
 def _check_oidc(config: Config) -> None:
@@ -408,6 +441,7 @@ def _checked(key: str, value: object, *, where: str) -> Any:
     if isinstance(made, int | float) and not isinstance(made, bool) and low is not None and not low <= made <= high:
         raise ConfigError(f"{where}: {value!r} is not between {low} and {high}{' ' + metadata['unit'] if metadata['unit'] else ''}")
     _check_access(key, made, where)
+    _check_azure(key, made, where)
     if key in ("embed_origins", "cors_origins"):
         for origin in made:
             if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", origin):
@@ -434,6 +468,22 @@ def _check_money(key: str, made: Any, where: str) -> None:
         raise ConfigError(f"{where}: {made!r} is not a currency of three capital letters such as USD or EUR")
     if key == "azure_prices_url" and not re.fullmatch(r"https?://[^\s?#]+", made):
         raise ConfigError(f"{where}: {made!r} is not an address such as https://prices.azure.com/api/retail/prices")
+
+
+def _check_azure(key: str, made: Any, where: str) -> None:
+    try:
+        if key == "azure_subscriptions":
+            for text in made:
+                need_subscription(text)
+        if key == "azure_tags" or (key == "azure_watch_tag" and made):
+            for text in made if isinstance(made, tuple) else (made,):
+                tag_filter(text)
+        if key == "azure_url" or (key == "azure_authority" and made):
+            check_base(made, field_name=key)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except Invalid as error:
+        raise ConfigError(f"{where}: {str(error).removeprefix(f'{key}: ')}") from error
 
 
 def _check_access(key: str, made: Any, where: str) -> None:

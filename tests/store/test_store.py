@@ -1,12 +1,16 @@
 """What every store does: one suite over all of them."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.core.builders import INNER, T0, a_cursor, a_run, a_spec, a_task, a_vm
+from tests.core.test_azure import a_job as a_cloud_job
+from tests.core.test_azure import a_vm as a_cloud_vm
 from tests.store.database import KINDS, database
+from waa.core.cloud import JobStatus as CloudJobStatus
 from waa.core.entity import Entity, Imported, RunId, Trouble
 from waa.core.error import Failure
 from waa.core.event import Change, EventType
@@ -50,6 +54,24 @@ def test_an_empty_store_holds_nothing_and_says_so(reopen: Reopen) -> None:
     snapshot = reopen().load()
     assert (list(snapshot.entities), list(snapshot.cursors)) == ([], [])
     assert (snapshot.first_event_id, snapshot.last_event_id) == (1, 0)
+
+
+def test_machines_and_jobs_of_a_cloud_are_kept_until_they_are_gone(reopen: Reopen) -> None:
+    store = reopen()
+    store.load()
+    vm, job = a_cloud_vm(tags={"a": "b"}), a_cloud_job(status=CloudJobStatus.RUNNING)
+    store.append([change(vm, EventType.CLOUD_VM_FOUND), change(job, EventType.CLOUD_JOB_FOUND)])
+    ended = replace(job, status=CloudJobStatus.COMPLETED, created_at=T0, ended_at=T0 + 9)
+    store.append([change(ended, EventType.CLOUD_JOB_CHANGED, previous="Running")])
+    assert list(reopen().load().entities) == [vm, ended]
+    store = reopen()
+    store.append([change(vm, EventType.CLOUD_VM_GONE)])
+    assert list(reopen().load().entities) == [ended]
+    store = reopen()
+    store.prune(max_events=100, runs_before=T0 + 9)
+    assert list(reopen().load().entities) == [ended]
+    reopen().prune(max_events=100, runs_before=T0 + 10)
+    assert list(reopen().load().entities) == []
 
 
 def test_the_name_of_a_store_stays(reopen: Reopen) -> None:

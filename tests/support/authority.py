@@ -28,6 +28,13 @@ class Authority:
         """Trusts this authority and nobody else."""
         return ssl.create_default_context(cafile=str(self.file))
 
+    def server_context(self, folder: Path) -> ssl.SSLContext:
+        """For a server of the tests, whose new pair lies in the folder."""
+        self.issue(folder / "server.pem", folder / "server.key")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "server.pem", folder / "server.key")
+        return context
+
     def issue(
         self,
         certificate: Path,

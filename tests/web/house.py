@@ -33,6 +33,7 @@ from waa.core.transition import Rules
 from waa.probes import archive, results
 from waa.probes.host import HostWatch
 from waa.services.access import Access, AccessRules
+from waa.services.azure import Azure, AzureAccess, NoAzure
 from waa.services.importer import Importer
 from waa.services.jobs import Jobs
 from waa.services.meter import Meters
@@ -210,6 +211,7 @@ class House:
     watchman: Watchman
     meters: Meters
     edge: EdgeServer | None = None
+    azure: AzureAccess = field(default_factory=NoAzure)
     progress: LiveProgress | None = None
     listeners: list[Listener] = field(default_factory=list)
 
@@ -312,6 +314,7 @@ async def house(
     looked_for: Limits | None = None,
     probe: PipelineProbe | None = None,
     pace: Pace | None = None,
+    azure: Callable[["House"], AzureAccess] | None = None,
 ) -> AsyncIterator[House]:
     """The application on a free port with its own clocks; all of it is closed in the end, the store by its recorder."""
     clock, stream_clock = Clock(), Clock()
@@ -374,6 +377,10 @@ async def house(
             clock=clock,
         )
 
+        def lines_of(source: str, log_key: str) -> Sequence[LogLine]:
+            tail = tails.tail(source, log_key)
+            return tail.lines if tail is not None else ()
+
         def look() -> Look:
             return Look(
                 state=state,
@@ -388,11 +395,11 @@ async def house(
                 trainings=training_look,
                 quote_of=meters.quote,
                 pipelines=sight,
+                azure=built.azure,
+                lines_of=lines_of,
             )
 
         renderer = Renderer(ROOT / "templates", ROOT / "static")
-        feed = BenchmarkFeed(state=state, hub=recorder.hub, streams=streams, seen_at=monitor.seen_at, clock=clock)
-        stack.callback(feed.close)
         job_feed = JobFeed(state=state, hub=recorder.hub, streams=streams)
         stack.callback(job_feed.close)
         pipeline_feed = PipelineFeed(look=look, hub=recorder.hub, streams=streams, clock=clock)
@@ -445,7 +452,17 @@ async def house(
             watchman=Watchman(recorder=recorder, limits=looked_for or Limits(), clock=clock),
             meters=meters,
         )
+        if azure is not None:
+            built.azure = azure(built)
+            stack.push_async_callback(built.azure.close)
+            if isinstance(built.azure, Azure):
+                built.azure.start()
+        feed = BenchmarkFeed(
+            state=state, hub=recorder.hub, streams=streams, seen_at=monitor.seen_at, clock=clock, azure=built.azure, tails=tails
+        )
+        stack.callback(feed.close)
         deps = Deps(
+            azure=built.azure,
             settings=settings or WebSettings(upload_folder=str(folder / "uploads"), upload_limit_bytes=50_000_000, threshold=threshold),
             access=access,
             logins=RateLimiter(rate=10 / 60, burst=10),

@@ -306,11 +306,6 @@ def test_a_background_task_counts_its_time() -> None:
     assert task.elapsed_s(NOW) == 60.0
 
 
-@pytest.mark.parametrize("name", ["azure-jobs", "azure-job-logs"])
-def test_azure_panels_say_that_they_come_later(name: str) -> None:
-    assert "later release" in shown(name, State()).text
-
-
 def test_the_list_of_vms_tells_how_to_reach_them() -> None:
     spec = replace(build.a_vm().spec, ssh_port=2222, proxy_jump="me@bastion")
     section = shown("vms", build.a_state([replace(build.a_vm(), spec=spec)]))

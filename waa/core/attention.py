@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from waa.core.cloud import PowerState
 from waa.core.cost import projected, run_cost
 from waa.core.dwell import UsualTime, unknown_time
 from waa.core.entity import Run, RunId, Task, Vm
@@ -141,11 +142,28 @@ class _Look:
     # --- causes, those first from which the others follow ---
 
     def _away(self) -> Iterator[Attention]:
+        if self._vm.phase in (Phase.OFF, Phase.BOOTING):  # its cloud says why
+            yield from self._power()
+            return
         link = self._vm.connection
         since_at = link.since_at if link.since_at is not None else self._now
         if link.failure is not None and self._now - since_at >= self._limits.unreachable_after_s:
             title = _AWAY_TITLES.get(link.failure.reason, "Out of reach")
             yield self._item(Concern.UNREACHABLE, title, link.failure.message, link.failure.remedy, since_at)
+
+    def _power(self) -> Iterator[Attention]:
+        """The cloud says that it is off: no outage, but what ran there was cut, and stopped is not for free."""
+        vm, power = self._vm, self._vm.power.value
+        if self._run is not None and vm.phase is Phase.OFF:
+            remedy = "Start it in Azure, then start run.py again: it goes on with the tasks that have no result."
+            yield self._item(Concern.UNREACHABLE, "The VM is off in the middle of a run", vm.phase_detail, remedy, vm.phase_at)
+        elif power is not None and power.state is PowerState.STOPPED and self._is_idle_long:
+            remedy = "Deallocate it in Azure: stopped from within, it is billed like a running one."
+            yield self._item(Concern.IDLE, "Stopped and costing", vm.phase_detail, remedy, vm.phase_at, severity=Severity.WARNING)
+
+    @property
+    def _is_idle_long(self) -> bool:
+        return self._vm.phase_at is not None and self._now - self._vm.phase_at >= self._limits.idle_after_s
 
     def _blind(self) -> Iterator[Attention]:
         failure = self._vm.container.failure

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
+from waa.core.cloud import CloudJob, CloudVm
 from waa.core.entity import Entity, Run, Task, Trouble, Vm
 from waa.core.error import Invalid
 from waa.core.event import EventType
@@ -30,6 +31,8 @@ _KINDS: Mapping[str, type[Entity]] = {
     "meter": Meter,
     "pipeline": Pipeline,
     "pipelines": PipelineCheck,
+    "cloud_vm": CloudVm,
+    "cloud_job": CloudJob,
 }
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in _KINDS.items()}

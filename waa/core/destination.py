@@ -50,6 +50,8 @@ _DENIED_NAMES = (
     "instance-data",
     "instance-data.ec2.internal",
 )
+_FROM_OUTSIDE = (Origin.API, Origin.AZURE)
+"""Who names machines without being the operator."""
 _LOCAL_NAMES = ("localhost", "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
@@ -125,7 +127,7 @@ class Destinations:
 
     def check(self, spec: VmSpec) -> None:
         """Judge what is written about a VM. Raises Invalid that names the field."""
-        is_client = spec.origin is Origin.API and not self.clients_reach_loopback
+        is_client = spec.origin in _FROM_OUTSIDE and not self.clients_reach_loopback
         if is_client and spec.transport is Transport.LOCAL:
             raise Invalid("transport", "'local' is for waa.toml only, since this server serves other machines")
         if spec.transport is Transport.SSH:
@@ -142,7 +144,7 @@ class Destinations:
             raise Invalid(field, f"{refusal}; {REMEDY}")
 
     def _may_loop(self, origin: Origin) -> bool:
-        return origin is not Origin.API or self.clients_reach_loopback
+        return origin not in _FROM_OUTSIDE or self.clients_reach_loopback
 
     def _is_named(self, names: Iterable[str]) -> bool:
         return any(each.names(name) for each in self.allow for name in names)

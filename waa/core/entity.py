@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NewType
 
+from waa.core.cloud import CloudJob, CloudVm, Power
 from waa.core.error import Failure
 from waa.core.incident import Incident
 from waa.core.job import ImportKind, Job
@@ -52,7 +53,7 @@ class Vm:
     """A VM: what the operator said, and what was observed, each part with its age.
 
     ``phase_at`` is when the phase began. ``seen_at`` is the last time that the machine said anything, as far as
-    events know it; between events the monitor knows a younger one.
+    events know it; between events the monitor knows a younger one. ``power`` is what its cloud says, where it is known there.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Vm:
     runner: Reading[Runner] = Reading()
     machine: Reading[Machine] = Reading()
     setup_page: Reading[SetupPage] = Reading()
+    power: Reading[Power] = Reading()
     boot: Boot = Boot()
     run_id: RunId | None = None
     seen_at: float | None = None
@@ -187,4 +189,6 @@ class Trouble:
     failure: Failure
 
 
-Entity = Vm | Run | Task | Trouble | Job | Incident | Training | Epoch | PredictionBatch | Meter | Pipeline | PipelineCheck
+Entity = (
+    Vm | Run | Task | Trouble | Job | Incident | Training | Epoch | PredictionBatch | Meter | Pipeline | PipelineCheck | CloudVm | CloudJob
+)

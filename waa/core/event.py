@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from waa.core.cloud import CloudJob, CloudVm
 from waa.core.entity import Entity, Run, Task, Trouble, Vm
 from waa.core.incident import Incident
 from waa.core.job import Job
@@ -49,10 +50,18 @@ class EventType(StrEnum):
     PIPELINE_STATUS_CHANGED = "pipeline.status_changed"
     PIPELINE_REMOVED = "pipeline.removed"
     PIPELINES_CHECKED = "pipelines.checked"
+    CLOUD_VM_FOUND = "cloud_vm.found"
+    CLOUD_VM_CHANGED = "cloud_vm.changed"
+    CLOUD_VM_GONE = "cloud_vm.gone"
+    CLOUD_JOB_FOUND = "cloud_job.found"
+    CLOUD_JOB_CHANGED = "cloud_job.changed"
+    CLOUD_JOB_GONE = "cloud_job.gone"
 
 
 PASSING = frozenset({EventType.PREDICTIONS_ADDED})
 """Come by the thousand and are told from the records that they refer to: neither kept in memory nor for long in the store."""
+GONE = (EventType.CLOUD_VM_GONE, EventType.CLOUD_JOB_GONE)
+"""What these carry is no longer there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,4 +121,8 @@ def topic_of(entity: Entity) -> str:
             path = f"vms/{entity.vm}/meter"
         case Pipeline() | PipelineCheck():
             path = f"pipelines/{entity.pipeline_id}" if isinstance(entity, Pipeline) else "pipelines"
+        case CloudVm():
+            path = f"cloud/vms/{entity.key}"
+        case CloudJob():
+            path = f"cloud/jobs/{entity.key}"
     return path

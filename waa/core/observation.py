@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from waa.core.cloud import Power
 from waa.core.error import Failure
 from waa.core.incident import Incident
 from waa.core.logs.fact import AnyFact
@@ -121,12 +122,21 @@ class StatusSeen(Observation):
     setup_page: SetupPage | Failure | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerSeen(Observation):
+    """What the VM's cloud says of its power, or why it does not."""
+
+    power: Power | Failure
+
+
 class LogKind(StrEnum):
-    """FILE: a run log file on the host; INNER: a file inside the container; CONTAINER: the container's own log."""
+    """FILE: a run log file on the host; INNER: a file inside the container; CONTAINER: the container's own log; JOB: a log of a cloud's
+    job, whose ``identity`` is the job's."""
 
     FILE = "file"
     INNER = "inner"
     CONTAINER = "container"
+    JOB = "job"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +230,7 @@ AnyObservation = (
     | LinkOpened
     | LinkFailed
     | StatusSeen
+    | PowerSeen
     | LogRead
     | ScoreFound
     | ScreensCompared

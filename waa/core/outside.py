@@ -4,6 +4,7 @@ pipelines."""
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from waa.core.cloud import CloudJob, CloudVm
 from waa.core.entity import Run, RunId, Task
 from waa.core.event import Change, EventType
 from waa.core.job import Job
@@ -80,8 +81,36 @@ class MeterRead(Observation):
     meter: Meter
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudVmsSeen(Observation):
+    """All VMs that are meant in these subscriptions; ``vm`` is ""."""
+
+    subscriptions: frozenset[str]
+    vms: tuple[CloudVm, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudJobsSeen(Observation):
+    """Jobs of a workspace (its id); ``vm`` is "". ``is_whole``: those that are not among them, and no part of one of them, are no longer
+    there."""
+
+    workspace: str
+    jobs: tuple[CloudJob, ...]
+    is_whole: bool = False
+
+
 Outside = (
-    RunImported | ThresholdSet | JobSeen | TrainingSeen | TrainingForgotten | PredictionsPushed | EpochClosed | MeterRead | PipelineSeen
+    RunImported
+    | ThresholdSet
+    | JobSeen
+    | TrainingSeen
+    | TrainingForgotten
+    | PredictionsPushed
+    | EpochClosed
+    | MeterRead
+    | PipelineSeen
+    | CloudVmsSeen
+    | CloudJobsSeen
 )
 
 
@@ -103,6 +132,10 @@ def decide_outside(state: State, seen: Outside, pipelines: PipelineRules) -> lis
             changes = read_meter(state, seen)
         case PipelineNamed() | PipelineForgotten() | PipelineLooked() | PipelinesChecked():
             changes = decide_pipeline(state, seen, pipelines)
+        case CloudVmsSeen():
+            changes = list(_cloud_vms(state, seen))
+        case CloudJobsSeen():
+            changes = list(_cloud_jobs(state, seen))
     return changes
 
 
@@ -156,6 +189,36 @@ def _of_training(state: State, known: Training, seen: TrainingForgotten | Predic
                 completed=(seen.epoch,),
             )
     return [Change(type=EventType.PREDICTIONS_ADDED, at=seen.at, entity=batch)]
+
+
+def _cloud_vms(state: State, seen: CloudVmsSeen) -> Iterator[Change]:
+    found = {vm.key: vm for vm in seen.vms}
+    for vm in found.values():
+        known = state.cloud_vms.get(vm.key)
+        if known is None:
+            yield Change(type=EventType.CLOUD_VM_FOUND, at=seen.at, entity=vm)
+        elif known != vm:
+            previous = known.power.value if known.power is not vm.power else None
+            yield Change(type=EventType.CLOUD_VM_CHANGED, at=seen.at, entity=vm, previous=previous)
+    for known in state.cloud_vms.values():
+        if known.subscription in seen.subscriptions and known.key not in found:
+            yield Change(type=EventType.CLOUD_VM_GONE, at=seen.at, entity=known)
+
+
+def _cloud_jobs(state: State, seen: CloudJobsSeen) -> Iterator[Change]:
+    found = {job.key: job for job in seen.jobs}
+    for job in found.values():
+        known = state.cloud_jobs.get(job.key)
+        if known is None:
+            yield Change(type=EventType.CLOUD_JOB_FOUND, at=seen.at, entity=job)
+        elif known != job:
+            previous = known.status.value if known.status is not job.status else None
+            yield Change(type=EventType.CLOUD_JOB_CHANGED, at=seen.at, entity=job, previous=previous)
+    if seen.is_whole:
+        names = {job.name for job in seen.jobs}
+        for known in state.cloud_jobs.values():
+            if known.workspace.lower() == seen.workspace.lower() and known.key not in found and known.parent not in names:
+                yield Change(type=EventType.CLOUD_JOB_GONE, at=seen.at, entity=known)
 
 
 def take_import(state: State, seen: RunImported) -> list[Change]:

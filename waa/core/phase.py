@@ -1,5 +1,6 @@
 """Which phase a VM is in, from everything observed of it (requirement B3)."""
 
+from waa.core.cloud import OFF, PowerState
 from waa.core.entity import Run, Task, Vm
 from waa.core.status import BootStage, ContainerStatus, Phase, RunStatus
 
@@ -18,9 +19,11 @@ _STAGE_PHASES = {
 def phase_of(vm: Vm, run: Run | None, task: Task | None) -> tuple[Phase, str]:  # noqa: PLR0911 - one return per rule
     """The phase and one sentence about it. ``run`` is the VM's newest, ``task`` one that runs now.
 
-    Order: what we cannot reach says nothing new; what runs beats what boots; readiness is what ``/probe`` says. A part
-    that could not be read just now counts with its last value.
+    Order: what we cannot reach says nothing new, but its cloud may know why; what runs beats what boots; readiness is what ``/probe``
+    says. A part that could not be read just now counts with its last value.
     """
+    if not vm.connection.connected and (power := _power_phase(vm)) is not None:
+        return power
     if vm.connection.connected is None and vm.seen_at is not None:
         return vm.phase, vm.phase_detail
     if not vm.connection.connected:
@@ -42,6 +45,28 @@ def phase_of(vm: Vm, run: Run | None, task: Task | None) -> tuple[Phase, str]:  
     if vm.boot.stopped:
         return Phase.OFF, vm.boot.stopped
     return _STAGE_PHASES[vm.boot.stage] if vm.boot.stage is not None else Phase.BOOTING, _boot_detail(vm)
+
+
+def _power_phase(vm: Vm) -> tuple[Phase, str] | None:
+    """What its cloud says of a VM that cannot be reached, None where that explains nothing. The cloud's word can be a minute old."""
+    power = vm.power.value
+    if power is None:
+        return None
+    if power.state in OFF:
+        return Phase.OFF, _OFF_WORDS[power.state] + (_EVICTED if power.is_spot and power.state is PowerState.DEALLOCATED else "")
+    if power.state is PowerState.STARTING:
+        return Phase.BOOTING, "Azure starts the VM"
+    return None
+
+
+_OFF_WORDS = {
+    PowerState.STOPPING: "Azure stops the VM",
+    PowerState.STOPPED: "stopped in Azure, and still billed: deallocate it to stop paying",
+    PowerState.DEALLOCATING: "Azure deallocates the VM",
+    PowerState.DEALLOCATED: "deallocated in Azure",
+    PowerState.GONE: "no longer exists in Azure",
+}
+_EVICTED = "; it is a spot VM, which Azure may have evicted"
 
 
 def _is_ready(vm: Vm) -> bool:

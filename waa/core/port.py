@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from waa.core.access import ApiKey, AuditEntry, AuditQuery, LoginLink, Session
+from waa.core.azure import Details, Interface, VmListed, Workspace
+from waa.core.cloud import CloudJob, PowerState
 from waa.core.entity import Entity, RunId
 from waa.core.error import Failure, LinkError
 from waa.core.event import Change, Event, EventType
@@ -353,6 +355,27 @@ class PipelineProbe(Protocol):
         """Give everything back. May be called twice."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobPart:
+    """Some bytes of a file, and the size of the whole just now."""
+
+    data: bytes
+    total: int
+
+
+class TokenSource(Protocol):
+    """Where the token for Azure comes from."""
+
+    async def token(self, claims: str | None = None) -> str:
+        """One that counts now; ``claims`` is what a refusal asked it to prove. Raises CloudError (LOGIN)."""
+
+    def forget(self) -> None:
+        """The one given last was refused."""
+
+    async def close(self) -> None:
+        """Give everything back. May be called twice."""
+
+
 class SecretStore(Protocol):
     """Keeps credentials apart from all records. Methods block, and may be called from any thread."""
 
@@ -361,3 +384,37 @@ class SecretStore(Protocol):
 
     def put(self, key: str, bound: Bound | None) -> None:
         """Keep one, or (None) forget it. Raises Unavailable."""
+
+
+class Cloud(Protocol):
+    """What is asked of Azure. The coroutines raise CloudError."""
+
+    def remaining_reads(self, subscription: str) -> int | None:
+        """How much of its allowance is left, None: not known."""
+
+    async def vms(self, subscription: str) -> Sequence[VmListed]:
+        """All VMs of a subscription."""
+
+    async def powers(self, subscription: str) -> Mapping[str, PowerState]:
+        """Power states by key of the VM."""
+
+    async def interfaces(self, subscription: str) -> Sequence[Interface]:
+        """All network interfaces."""
+
+    async def addresses(self, subscription: str) -> Mapping[str, str]:
+        """Public addresses by key."""
+
+    async def jobs(self, workspace: Workspace, *, at_most: int) -> tuple[Sequence[CloudJob], bool]:
+        """Jobs that are not archived, about so many, and whether these are all."""
+
+    async def details(self, workspace: Workspace, name: str) -> Details:
+        """What is known of one job."""
+
+    async def children(self, workspace: Workspace, parent: CloudJob, *, at_most: int) -> Sequence[CloudJob]:
+        """The jobs that are parts of one."""
+
+    async def read_blob(self, url: str, first: int, size: int) -> BlobPart:
+        """Some bytes of a log, none where it is not longer."""
+
+    async def close(self) -> None:
+        """Give the connections back. May be called twice."""

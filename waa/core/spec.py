@@ -11,6 +11,9 @@ from waa.core.error import Invalid
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """Names stand in URLs, DOM ids and file names."""
 
+_AZURE_VM = re.compile(
+    r"/subscriptions/[^/\s]{1,90}/resourceGroups/[^/\s]{1,90}/providers/Microsoft\.Compute/virtualMachines/[^/\s]{1,90}", re.IGNORECASE
+)
 MAX_TEXT = 1024
 """Characters of a path or an address."""
 
@@ -43,12 +46,14 @@ class VmOs(StrEnum):
 
 
 class Origin(StrEnum):
-    """Who named the VM."""
+    """Who named the VM. AZURE: its tag there; JOB: it stands for a job of Azure ML, whose log tells of a run."""
 
     CONFIG = "config"
     API = "api"
     DEMO = "demo"
     FILES = "files"
+    AZURE = "azure"
+    JOB = "job"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +67,7 @@ class VmSpec:
     ``log_path`` is the run log, looked for on ``log_side``; ``results_dir`` the result tree on the same side, None: from the log.
     ``container`` is a container's name on the machine; "" when the runner does not use one.
     ``price_per_hour`` is what the VM costs while it is up, None: by its ``size``, ``region``, ``os`` and ``spot``, if known.
+    ``azure_id`` is the VM's resource id: its power state there counts, and unless ``waa.toml`` names it its address follows.
     """
 
     name: str
@@ -88,6 +94,7 @@ class VmSpec:
     region: str | None = None
     os: VmOs = VmOs.LINUX
     spot: bool = False
+    azure_id: str | None = None
     origin: Origin = Origin.CONFIG
 
     def __post_init__(self) -> None:
@@ -117,6 +124,7 @@ class VmSpec:
         if not self.process or len(self.process) > 200 or any(ord(letter) < 32 for letter in self.process):
             raise Invalid("process", "is not 1 to 200 printable characters")
         _need_expression("process", self.process)
+        _need_azure_vm(self)
         if self.vnc_url is not None and not re.match(r"https?://", self.vnc_url):
             raise Invalid("vnc_url", f"{self.vnc_url!r} is not an http or https address")
         _need_price(self.price_per_hour, self.size, self.region)
@@ -137,6 +145,11 @@ def _need_expression(field: str, text: str) -> None:
             re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise Invalid(field, f"{text!r} is not a regular expression: {error}") from error
+
+
+def _need_azure_vm(spec: VmSpec) -> None:
+    if spec.azure_id is not None and spec.origin is not Origin.JOB and not _AZURE_VM.fullmatch(spec.azure_id):
+        raise Invalid("azure_id", f"{spec.azure_id[:200]!r} is not /subscriptions/.../virtualMachines/<name>")
 
 
 def _need_host(field: str, value: str) -> None:

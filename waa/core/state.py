@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from waa.core.cloud import CloudJob, CloudVm
 from waa.core.entity import Entity, Run, RunId, Task, Trouble, Vm
-from waa.core.event import Change, EventType
+from waa.core.event import GONE, Change, EventType
 from waa.core.incident import Incident
 from waa.core.job import Job
 from waa.core.meter import Meter
@@ -20,10 +21,11 @@ MAX_TROUBLES = 50
 
 MAX_JOBS = 200
 MAX_INCIDENTS = 1000
+MAX_CLOUD_JOBS = 500
 """In memory; the oldest that are over go first."""
 MAX_METERS = 1000
 
-Kept = TypeVar("Kept", Job, Incident, Meter)
+Kept = TypeVar("Kept", Job, Incident, Meter, CloudJob)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,8 @@ class State:
     meters: dict[str, Meter] = field(default_factory=dict)
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     pipeline_check: PipelineCheck | None = None
+    cloud_vms: dict[str, CloudVm] = field(default_factory=dict)
+    cloud_jobs: dict[str, CloudJob] = field(default_factory=dict)
     last_event_id: int = 0
     _of_vm: dict[str, dict[RunId, None]] = field(default_factory=dict)
 
@@ -87,10 +91,14 @@ class State:
             self.drop_trainings([change.entity.job_id])
         elif change.type is EventType.PIPELINE_REMOVED and isinstance(change.entity, Pipeline):
             self.pipelines.pop(change.entity.pipeline_id, None)
+        elif change.type in GONE and isinstance(change.entity, CloudVm):
+            self.cloud_vms.pop(change.entity.key, None)
+        elif change.type in GONE and isinstance(change.entity, CloudJob):
+            self.cloud_jobs.pop(change.entity.key, None)
         else:
             self.put(change.entity)
 
-    def put(self, entity: Entity) -> None:
+    def put(self, entity: Entity) -> None:  # noqa: PLR0912 - one branch per kind
         """Take the newest version of an entity over."""
         match entity:
             case Vm():
@@ -124,6 +132,11 @@ class State:
                 _forget_oldest(self.meters, MAX_METERS)
             case Pipeline() | PipelineCheck():
                 self._put_pipeline(entity)
+            case CloudVm():
+                self.cloud_vms[entity.key] = entity
+            case CloudJob():
+                self.cloud_jobs[entity.key] = entity
+                _forget_oldest(self.cloud_jobs, MAX_CLOUD_JOBS)
 
     def put_cursor(self, cursor: LogCursor) -> None:
         """Remember how far a log was digested."""
@@ -187,6 +200,8 @@ class State:
             meters=dict(self.meters),
             pipelines=dict(self.pipelines),
             pipeline_check=self.pipeline_check,
+            cloud_vms=dict(self.cloud_vms),
+            cloud_jobs=dict(self.cloud_jobs),
             last_event_id=self.last_event_id,
             _of_vm={vm: dict(run_ids) for vm, run_ids in self._of_vm.items()},
         )

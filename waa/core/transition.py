@@ -18,6 +18,7 @@ from waa.core.observation import (
     LogKind,
     LogRead,
     LogSource,
+    PowerSeen,
     Reading,
     ScoreFound,
     ScreensCompared,
@@ -30,6 +31,7 @@ from waa.core.observation import (
 from waa.core.outside import Outside, decide_outside
 from waa.core.phase import phase_of
 from waa.core.pipeline import PipelineRules
+from waa.core.spec import VmSpec
 from waa.core.state import State
 from waa.core.status import BootStage, RunStatus, TaskStatus
 from waa.core.verdict import judge
@@ -83,6 +85,8 @@ def _seen(state: State, vm: Vm, observation: AnyObservation, rules: Rules) -> li
             draft.fail_link(observation)
         case StatusSeen():
             draft.see(observation)
+        case PowerSeen():
+            draft.see_power(observation)
         case LogRead():
             draft.read(observation.source, observation.facts)
         case ScoreFound():
@@ -107,10 +111,17 @@ def _named(state: State, observation: VmNamed) -> list[Change]:
     if vm.spec == observation.spec:
         return []
     named = replace(vm, spec=observation.spec)
-    if any(getattr(vm.spec, field) != getattr(observation.spec, field) for field in _PLACE):
+    if not _is_same_machine(vm.spec, observation.spec):
         named = replace(_unseen(observation), run_id=vm.run_id)
     previous = vm.phase.value if named.phase is not vm.phase else None
     return [Change(type=EventType.VM_CHANGED, at=observation.at, entity=named, previous=previous)]
+
+
+def _is_same_machine(before: VmSpec, after: VmSpec) -> bool:
+    """A machine of Azure is the same one at whatever address."""
+    is_known_there = before.azure_id is not None and after.azure_id is not None and before.azure_id.lower() == after.azure_id.lower()
+    place = [field for field in _PLACE if not (is_known_there and field == "ssh_host")]
+    return all(getattr(before, field) == getattr(after, field) for field in place)
 
 
 def _unseen(observation: VmNamed) -> Vm:
@@ -162,6 +173,9 @@ class _Draft:
         )
         self._disrupt(vm)
         self.pass_time()
+
+    def see_power(self, seen: PowerSeen) -> None:
+        self._vm = replace(self._vm, power=_read(self._vm.power, seen.power, self._at))
 
     def _disrupt(self, before: Vm) -> None:
         """Another boot, or another start of the container, is told with the tasks that it hit."""

@@ -46,6 +46,8 @@ from waa.services.supervise import Supervisor, backoff_s
 
 log = logging.getLogger(__name__)
 
+UNPROBED = (Origin.FILES, Origin.JOB)
+"""VMs that stand for something else, which nobody logs in to."""
 MIN_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 30.0
 TICK_S = 10.0
@@ -117,7 +119,7 @@ class Monitor:
         for vm in self._recorder.state.vms.values():
             if vm.seen_at is not None:
                 self.seen_at[vm.name] = vm.seen_at
-            if vm.spec.origin is not Origin.FILES:
+            if vm.spec.origin not in UNPROBED:
                 self._begin(vm.spec)
 
     async def name(self, spec: VmSpec) -> None:
@@ -166,7 +168,7 @@ class Monitor:
             raise NotFound(f"There is no run {run_id!r}")
         prober = self._probers.get(run.vm)
         if prober is None:
-            return FolderLacking(lack=Lack.OUT_OF_REACH, message=f"{run.vm} is not watched by this server.")
+            return FolderLacking(lack=Lack.OUT_OF_REACH, message=f"{_unwatched(run)}.")
         return await prober.task_record(run, domain, task_id)
 
     async def task_file(self, run_id: RunId, folder: FolderFound, name: str, *, max_bytes: int) -> bytes | None:
@@ -215,7 +217,8 @@ class Monitor:
             raise NotFound(f"There is no run {run_id!r}")
         prober = self._probers.get(run.vm)
         if prober is None:
-            raise LinkError(Failure(reason=Reason.CONFIG, message=f"{run.vm} is not watched by this server", remedy="Add it again."))
+            remedy = "Add it again." if run.log.kind is not LogKind.JOB else ""
+            raise LinkError(Failure(reason=Reason.CONFIG, message=_unwatched(run), remedy=remedy))
         return run, prober
 
     async def close(self) -> None:
@@ -453,6 +456,12 @@ class _Prober:
         found = ScoreFound(vm=self.spec.name, at=self._clock(), run_id=task.run_id, domain=task.domain, task_id=task.task_id, score=score)
         await self._recorder.record(found)
         return True
+
+
+def _unwatched(run: Run) -> str:
+    """Why there is nobody to ask about a run."""
+    is_job = run.log.kind is LogKind.JOB
+    return "It ran in a job of Azure ML, whose files this server does not read" if is_job else f"{run.vm} is not watched by this server"
 
 
 def _fetched(done: int, total: int) -> tuple[float, str]:

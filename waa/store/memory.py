@@ -3,13 +3,13 @@
 from collections.abc import Callable, Collection, Sequence
 from uuid import uuid4
 
+from waa.core.cloud import CloudJob
 from waa.core.entity import Entity, Run, Task, Trouble, Vm
-from waa.core.event import PASSING, Change, Event, EventType, topic_of, vm_of
+from waa.core.event import GONE, PASSING, Change, Event, EventType, topic_of, vm_of
 from waa.core.incident import Incident
 from waa.core.job import Job
 from waa.core.meter import Meter
 from waa.core.observation import LogCursor
-from waa.core.pipeline import Pipeline
 from waa.core.port import Pruned, Snapshot
 from waa.core.state import MAX_TROUBLES
 from waa.core.training import (
@@ -79,6 +79,9 @@ class MemoryStore:
         self._drop(
             lambda entity: isinstance(entity, Job | Incident | Meter) and entity.ended_at is not None and entity.ended_at < runs_before
         )
+        self._drop(
+            lambda entity: isinstance(entity, CloudJob) and entity.is_over and (entity.ended_at or entity.created_at or 0.0) < runs_before
+        )
         trainings = [entity for entity in self._entities.values() if isinstance(entity, Training)]
         silent = [training.job_id for training in trainings if training.changed_at < runs_before]
         self._drop(lambda entity: isinstance(entity, Training | Epoch) and entity.job_id in silent)
@@ -113,7 +116,7 @@ class MemoryStore:
                 for part in event.entity.parts:
                     self._entities[topic_of(part)] = part
                 self.predictions.setdefault(event.entity.job_id, []).extend(event.entity.predictions)
-            case Pipeline() if event.type is EventType.PIPELINE_REMOVED:
+            case _ if event.type in (*GONE, EventType.PIPELINE_REMOVED):
                 self._entities.pop(event.topic, None)
             case _:
                 self._entities[event.topic] = event.entity

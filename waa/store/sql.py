@@ -9,10 +9,11 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
+from waa.core.cloud import CloudJob, CloudVm
 from waa.core.codec import decode, decode_entity, encode, kind_of
 from waa.core.entity import Entity, Run, RunId, Task, Trouble, Vm
 from waa.core.error import Invalid, Unavailable
-from waa.core.event import PASSING, Change, Event, EventType, vm_of
+from waa.core.event import GONE, PASSING, Change, Event, EventType, vm_of
 from waa.core.incident import Incident
 from waa.core.job import Job
 from waa.core.meter import Meter
@@ -125,7 +126,7 @@ class SqlStore:
             for start in range(0, len(gone), MAX_PARAMETERS):
                 part = gone[start : start + MAX_PARAMETERS]
                 connection.execute(sa.delete(schema.entity).where(schema.entity.c.run_id.in_(part)))
-            over = (schema.entity.c.kind.in_(("job", "incident", "meter")), schema.entity.c.ended_at < runs_before)
+            over = (schema.entity.c.kind.in_(("job", "incident", "meter", "cloud_job")), schema.entity.c.ended_at < runs_before)
             connection.execute(sa.delete(schema.entity).where(*over))
             silent = sa.select(schema.entity.c.key).where(schema.entity.c.kind == "training", schema.entity.c.ended_at < runs_before)
             trainings = list(connection.scalars(silent))
@@ -278,6 +279,10 @@ def _put_entities(connection: sa.Connection, events: Iterable[Event], encoded: S
             key = event.entity.pipeline_id
             newest.pop(("pipeline", key), None)
             connection.execute(sa.delete(schema.entity).where(schema.entity.c.kind == "pipeline", schema.entity.c.key == key))
+        elif event.type in GONE and isinstance(event.entity, CloudVm | CloudJob):
+            place = (kind_of(event.type), _text(event.entity.key))
+            newest.pop(place, None)
+            connection.execute(sa.delete(schema.entity).where(schema.entity.c.kind == place[0], schema.entity.c.key == place[1]))
         elif not isinstance(event.entity, Trouble):
             _note(newest, _row(event.entity, event.id, data))
     if newest:
@@ -320,7 +325,9 @@ def training_key(job_id: str) -> str:
 
 
 def _row(
-    entity: Vm | Run | Task | Job | Incident | Training | Epoch | Meter | Pipeline | PipelineCheck, position: int, data: str
+    entity: Vm | Run | Task | Job | Incident | Training | Epoch | Meter | Pipeline | PipelineCheck | CloudVm | CloudJob,
+    position: int,
+    data: str,
 ) -> _EntityRow:
     about: str | None = None
     ended_at: float | None = None
@@ -344,6 +351,11 @@ def _row(
             kind, key, about = "epoch", f"{entity.job_id}/{entity.epoch}", training_key(entity.job_id)
         case Meter():
             kind, key, ended_at = "meter", entity.vm, entity.ended_at
+        case CloudVm():
+            kind, key = "cloud_vm", _text(entity.key)
+        case CloudJob():
+            kind, key = "cloud_job", _text(entity.key)
+            ended_at = (entity.ended_at or entity.created_at) if entity.is_over else None
     return _EntityRow(kind=kind, key=key, vm=vm_of(entity), run_id=about, position=position, ended_at=ended_at, data=data)
 
 

@@ -159,23 +159,6 @@ class VmHandler(ApiHandler):
         self.set_status(HTTPStatus.NO_CONTENT)
 
 
-class AzureJobsHandler(ApiHandler):
-    """``GET /api/azure-jobs``: says that Azure is off; its data comes with the Azure extra."""
-
-    def get(self) -> None:
-        self.write_json({"enabled": False, "jobs": [], "message": "Azure is not configured on this server"})
-
-
-class AzureJobLogsHandler(ApiHandler):
-    """``GET /api/azure-job-logs?job_id=``: says that Azure is off."""
-
-    def get(self) -> None:
-        job_id = self.one_argument("job_id")
-        if not job_id:
-            raise Invalid("job_id", "is required")
-        self.write_json({"enabled": False, "job_id": job_id, "lines": [], "message": "Azure is not configured on this server"})
-
-
 def registered_spec(body: dict[str, object]) -> VmSpec:
     """The VM of a register request; null leaves a field at its default. Raises Invalid by the names of the contract."""
     for alias, name in ALIASES.items():

@@ -9,6 +9,7 @@ from waa.core.logs.files import LiveProgress
 from waa.core.proxy import TrustedProxies
 from waa.hub.hub import Hub
 from waa.services.access import Access
+from waa.services.azure import AzureAccess, NoAzure
 from waa.services.jobs import Jobs
 from waa.services.monitor import Monitor
 from waa.services.oidc import OpenIdLogins
@@ -96,6 +97,7 @@ class Deps:
     file_progress: Callable[[], LiveProgress | None]
     rates: RateLimiter | None = None
     oidc: OpenIdLogins | None = None
+    azure: AzureAccess = NoAzure()
 
 
 def _is_address(name: str) -> bool:

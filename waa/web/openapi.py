@@ -6,7 +6,7 @@ What no table can say is written down here: the query of each operation, what it
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -21,6 +21,7 @@ from waa.services.replay import Order
 from waa.web import (
     account,
     api,
+    azure,
     compare,
     export,
     health,
@@ -387,6 +388,8 @@ AUDIT_FILTER = (
     Parameter(name="until", text="Up to and with this day", schema=DAY),
     Parameter(name="before", text="Older than this entry", schema={"type": "integer", "minimum": 0}),
 )
+AZURE_JOB = Parameter(name="job_id", text="The name of a job of Azure ML, or its key or resource id")
+AZURE_LOG = Parameter(name="log", text="The name of one of its logs; without it, the main one")
 EVENT_STREAM = {200: Answer(content={SSE: TEXT})}
 IMPORTED = _json(payload.JobStarted, "Location")
 BENCHMARK_EVENTS: Mapping[str, Any] = {
@@ -395,6 +398,8 @@ BENCHMARK_EVENTS: Mapping[str, Any] = {
     "task_complete": payload.TaskPayload,
     "task_settled": payload.TaskPayload,
     "incident": payload.IncidentPayload,
+    "jobs": payload.AzureJobsChanged,
+    "job_log": payload.AzureLogChanged,
 }
 NUMBER: Json = {"type": "integer", "minimum": 0, "maximum": training.MAX_SEQ}
 PREDICTION_QUERY = (
@@ -446,8 +451,9 @@ OPERATIONS: Mapping[type[Any], Mapping[str, Operation]] = {
     api.VmListHandler: _read(payload.VmsPayload),
     api.SpendingHandler: _read(payload.SpendingAnswer),
     api.ProbeVmHandler: _read((payload.AgedStatus, payload.AgedStatuses), VM, errors=(404,)),
-    api.AzureJobsHandler: _read(payload.AzureJobsPayload),
-    api.AzureJobLogsHandler: _read(payload.AzureLogsPayload, Parameter(name="job_id", text="Of Azure", required=True, schema=TEXT)),
+    azure.AzureJobsHandler: _read(payload.AzureJobsPayload),
+    azure.AzureJobLogsHandler: _read(payload.AzureLogsPayload, replace(AZURE_JOB, required=True), AZURE_LOG, errors=(404, 409)),
+    azure.AzureVmsHandler: _read(payload.AzureVmsPayload),
     api.VmRegisterHandler: {
         "POST": Operation(
             answers={200: _json(payload.Registered), 201: _json(payload.Registered)}, body={JSON: REGISTRATION}, errors=(409,)
@@ -516,8 +522,10 @@ OPERATIONS: Mapping[type[Any], Mapping[str, Operation]] = {
     ),
     stream.BenchmarkStreamHandler: _stream(
         Parameter(name="interval", text="Seconds between progress messages, 1 to 60; others are clamped"),
+        AZURE_JOB,
         *LAST_EVENT,
         events=BENCHMARK_EVENTS,
+        errors=(404, 409),
     ),
     training.TrainingListHandler: {
         "GET": Operation(answers={200: _json(payload.TrainingsPayload)}, summary="One's trainings, the one that spoke last first"),

@@ -36,10 +36,11 @@ class PageHandler(BaseHandler):
 
 
 class OverviewHandler(PageHandler):
-    """``GET /[?run=]``: what needs attention, the fleet, and the panels of the contract."""
+    """``GET /[?run=][&job=]``: what needs attention, the fleet, and the panels of the contract."""
 
     def get(self) -> None:
-        self.write_page("pages/overview.html", page=overview_page(self.deps.look(), self.one_argument("run")))
+        page = overview_page(self.deps.look(), self.one_argument("run"), self.one_argument("job"))
+        self.write_page("pages/overview.html", page=page)
 
 
 class VmPageHandler(PageHandler):

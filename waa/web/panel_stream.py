@@ -15,6 +15,7 @@ from waa.core.entity import Task, Trouble
 from waa.core.error import Invalid, NotFound
 from waa.core.event import Event, EventType
 from waa.core.incident import Incident, Severity
+from waa.core.observation import LogKind
 from waa.core.status import TaskStatus
 from waa.hub.hub import Hub
 from waa.services.task_record import TaskKey, TaskRecords
@@ -42,6 +43,7 @@ FRESH_S = 5.0
 PATIENCE_S = 3.0
 """A page is shown without its steps rather than later than this; they come by its stream."""
 MAX_PANELS = 16
+JOB_LOG_PANEL = "azure-job-logs"
 MAX_CACHED = 256
 """Renderings kept for who asks next, pages of finished runs are long."""
 
@@ -225,7 +227,11 @@ class PanelStreams:
         for event in events if self._notifies else ():
             self._tell(event)
 
-    def _hear_log(self, vm: str, _log_key: str, first: int | None) -> None:
+    def _hear_log(self, vm: str, log_key: str, first: int | None) -> None:
+        if log_key.startswith(f"{LogKind.JOB}:"):
+            for subject in self._wanted() | self._cache.keys():
+                if subject[0] == JOB_LOG_PANEL:
+                    self._soil(subject)
         watched = any(len(fanout) for key, fanout in self._groups.items() if key.log == vm)
         self._cache.pop(("log", vm), None)
         if not watched:

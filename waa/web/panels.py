@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from waa.core.cloud import CloudJob, CloudVm
 from waa.core.entity import Entity, Run, Task, Trouble, Vm
 from waa.core.event import Event, EventType, vm_of
 from waa.core.incident import Incident
@@ -44,6 +45,7 @@ QUERY = (
     "trainings",
     "pipeline",
     "pipelinelist",
+    "job",
 )
 """The query parameters that name what panels are about, wherever panels are asked for."""
 TRAINING_GAP_S = 2.0
@@ -160,7 +162,11 @@ def _about_verdicts(event: Event) -> bool:
 
 
 def _about_vms(event: Event) -> bool:
-    return isinstance(event.entity, Vm)
+    return isinstance(event.entity, Vm | CloudVm)
+
+
+def _about_cloud_jobs(event: Event) -> bool:
+    return isinstance(event.entity, CloudJob) or (isinstance(event.entity, Run) and event.type is not EventType.RUN_CHANGED)
 
 
 def _about_trainings(event: Event) -> bool:
@@ -215,14 +221,23 @@ _ALL = (
         is_timed=True,
         clock_id="vm-refresh-time",
     ),
-    Panel(name="azure-jobs", template="panels/azure_jobs.html", element_id="azure-jobs-panel", view=azure_jobs, touched_by=_never),
+    Panel(
+        name="azure-jobs",
+        template="panels/azure_jobs.html",
+        element_id="azure-jobs-panel",
+        view=azure_jobs,
+        touched_by=_about_cloud_jobs,
+        is_timed=True,
+    ),
     Panel(
         name="azure-job-logs",
         template="panels/azure_job_logs.html",
         element_id="azure-job-logs-panel",
         view=azure_job_logs,
-        touched_by=_never,
+        touched_by=_about_cloud_jobs,
+        subject="job-or-newest",
         poll_s=5.0,
+        is_timed=True,
     ),
     Panel(
         name="runs",

@@ -538,21 +538,121 @@ class JobStarted(TypedDict):
     stream: str
 
 
+class AzureProblem(TypedDict):
+    """Why a part is old or lacking since a moment, and when it is asked for again."""
+
+    part: str
+    message: str
+    remedy: str
+    since: float | None
+    retry_at: float | None
+
+
+class AzureJobPayload(TypedDict):
+    """A job of Azure ML. ``key`` is unique; ``job_id`` is its name in its workspace. ``started_at``, ``ended_at``, ``duration_s`` and
+    ``vm_size`` are null until its details were read. ``run_id``: of the benchmark's run that its log tells."""
+
+    job_id: str
+    key: str
+    resource_id: str
+    workspace: str
+    display_name: str | None
+    type: str | None
+    status: str
+    is_live: bool
+    experiment: str | None
+    created_at: float | None
+    started_at: float | None
+    ended_at: float | None
+    duration_s: float | None
+    compute: str | None
+    vm_size: str | None
+    low_priority: bool | None
+    portal_url: str | None
+    parent: str | None
+    run_id: str | None
+    error: str | None
+
+
 class AzureJobsPayload(TypedDict):
-    """Jobs of Azure; none where it is off."""
+    """Jobs of Azure, newest first; none where it is off. ``is_whole`` false: there are older ones that are not listed."""
 
     enabled: bool
-    jobs: list[dict[str, object]]
     message: str
+    refreshed_at: float | None
+    problems: list[AzureProblem]
+    is_whole: bool
+    jobs: list[AzureJobPayload]
+
+
+class AzureJobsChanged(TypedDict):
+    """The ``jobs`` event: all of them (``is_whole``), or those that changed, and the keys of those that are gone."""
+
+    jobs: list[AzureJobPayload]
+    gone: list[str]
+    is_whole: bool
+
+
+class AzureLine(TypedDict):
+    """A line of a log; the last one can come again with the same number, while it has no end yet."""
+
+    number: int
+    text: str
 
 
 class AzureLogsPayload(TypedDict):
-    """The log of a job of Azure."""
+    """The end of the log of a job. ``log`` is the one of ``logs`` that the lines are of. ``complete``: the job is over and this is its
+    end; ``reading``: it is being read for the first time."""
 
     enabled: bool
-    job_id: str
-    lines: list[str]
     message: str
+    job_id: str
+    key: str | None
+    status: str | None
+    log: str | None
+    logs: list[str]
+    lines: list[AzureLine]
+    reading: bool
+    complete: bool
+    error: str | None
+
+
+class AzureLogChanged(TypedDict):
+    """The ``job_log`` event: lines of one log of a job; ``anew``: what came before is void."""
+
+    job_id: str
+    key: str
+    log: str
+    anew: bool
+    lines: list[AzureLine]
+
+
+class AzureVmPayload(TypedDict):
+    """A VM that Azure has. ``vm`` is its name here where it is watched."""
+
+    resource_id: str
+    name: str
+    resource_group: str
+    subscription: str
+    region: str | None
+    size: str | None
+    os: str | None
+    spot: bool
+    power: str
+    public_ip: str | None
+    private_ip: str | None
+    tags: dict[str, str]
+    vm: str | None
+
+
+class AzureVmsPayload(TypedDict):
+    """The VMs that Azure has, by name; none where it is off."""
+
+    enabled: bool
+    message: str
+    refreshed_at: float | None
+    problems: list[AzureProblem]
+    vms: list[AzureVmPayload]
 
 
 class ReplayStatus(TypedDict):

@@ -14,6 +14,8 @@ class BenchmarkStreamHandler(BaseHandler):
 
     async def get(self) -> None:
         interval_s = clamp_interval(self.one_argument("interval"))
+        job_id = self.one_argument("job_id")
+        job = self.deps.azure.find_job(job_id).key if job_id else None
         last_id = self.request.headers.get("Last-Event-ID") or self.one_argument("lastEventId")
         stored, since = await self._stored(last_id) if last_id else ([], None)
         # From here to adopt() there is no await: what memory holds, the snapshot and the membership fit together.
@@ -22,8 +24,8 @@ class BenchmarkStreamHandler(BaseHandler):
         missed = [] if has_gap else [*stored, *(recent or [])]
         self.deps.streams.adopt(
             self,
-            self.deps.feed.group(interval_s),
-            first=self.deps.feed.first(interval_s, missed, has_gap=has_gap),
+            self.deps.feed.group(interval_s, job),
+            first=self.deps.feed.first(interval_s, missed, has_gap=has_gap, job=job),
             key=self.get_cookie(BROWSER_COOKIE),
             address=self.request.remote_ip or "",
             owner=self.need_identity().handle,

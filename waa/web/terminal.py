@@ -17,7 +17,7 @@ from rich.style import Style
 from rich.text import Text
 
 from waa.core.logs.mask import KeyLines, mask, mask_unfinished
-from waa.core.observation import LogSource
+from waa.core.observation import LogKind, LogSource
 
 MAX_LINES = 400
 """What a tail holds; a screen shows 30, the rest is for scrolling back."""
@@ -35,10 +35,11 @@ _PALETTE = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """One line of a tail; ``number`` counts from the tail's beginning and names its element."""
+    """One line of a tail; ``number`` counts from the tail's beginning and names its element. ``text``: without its colours."""
 
     number: int
     html: Markup
+    text: str = ""
 
 
 class LogTail:
@@ -102,15 +103,18 @@ class LogTail:
     def _line(self, number: int) -> LogLine:
         line = self._shown.get(number)
         if line is None:
-            line = self._shown[number] = LogLine(number=number, html=_html(self._rows[number], is_open=number == self._next))
+            html, text = _html(self._rows[number], is_open=number == self._next)
+            line = self._shown[number] = LogLine(number=number, html=html, text=text)
         return line
 
 
 class LogTails:
-    """The tails of all logs, by VM and log. ``on_change(vm, log_key, first_changed)``: None means all of it."""
+    """The tails of all logs, by VM and log. ``on_change(vm, log_key, first_changed)``: None means all of it. ``on_job_change`` is told
+    the same of the logs of jobs."""
 
     def __init__(self) -> None:
         self.on_change: Callable[[str, str, int | None], None] | None = None
+        self.on_job_change: Callable[[str, str, int | None], None] | None = None
         self._tails: OrderedDict[tuple[str, str], LogTail] = OrderedDict()
 
     def take(self, vm: str, source: LogSource, data: bytes) -> None:
@@ -129,6 +133,8 @@ class LogTails:
             tail.begin_anew()
         if self.on_change is not None:
             self.on_change(vm, source.key, changed)
+        if self.on_job_change is not None and source.kind is LogKind.JOB:
+            self.on_job_change(vm, source.key, changed)
 
     def tail(self, vm: str, log_key: str) -> LogTail | None:
         """The tail of one log."""
@@ -143,7 +149,7 @@ def rendered(data: bytes) -> tuple[Markup, ...]:
     """The lines of a piece of a log, as HTML."""
     rows = data.decode("utf-8", "replace").rstrip("\n").split("\n") if data.strip() else []
     keys = KeyLines()
-    return tuple(_html(_folded(keys.take(row))[: MAX_LINE_CHARS * 8]) for row in rows)
+    return tuple(_html(_folded(keys.take(row))[: MAX_LINE_CHARS * 8])[0] for row in rows)
 
 
 def _utf8() -> codecs.IncrementalDecoder:
@@ -166,7 +172,8 @@ def _folded(row: str) -> str:
     return next((part for part in reversed(row.split("\r")) if _CURSOR.sub("", part).strip()), "")
 
 
-def _html(row: str, *, is_open: bool = False) -> Markup:
+def _html(row: str, *, is_open: bool = False) -> tuple[Markup, str]:
+    """A row with its colours, and without."""
     text = AnsiDecoder().decode_line(_CONTROL.sub("", _CURSOR.sub("", _CUT_OFF.sub("", row))))
     hidden = (mask_unfinished if is_open else mask)(text.plain)
     if hidden != text.plain:  # colours may stand within what is hidden: none are kept
@@ -186,7 +193,8 @@ def _html(row: str, *, is_open: bool = False) -> Markup:
     pieces.append(escape(plain[position:]))
     if len(text.plain) > MAX_LINE_CHARS:
         pieces.append(Markup("…"))
-    return Markup("").join(pieces)
+        plain += "…"
+    return Markup("").join(pieces), plain
 
 
 def _classes(style: Style) -> str:

@@ -10,6 +10,7 @@ from waa.core.dwell import UsualTime, unknown_time
 from waa.core.entity import Task, Vm
 from waa.core.state import State
 from waa.core.training import Training
+from waa.services.azure import AzureAccess, NoAzure
 from waa.services.live_query import Seen
 from waa.services.prices import Quote
 from waa.services.task_record import RecordSeen
@@ -20,6 +21,10 @@ HEARTBEAT_S = 10.0
 
 STALE_AFTER_S = 2 * HEARTBEAT_S
 """A datum older than two intervals is shown as stale."""
+
+
+def _no_lines(_source: str, _log_key: str) -> Sequence[LogLine]:
+    return ()
 
 
 def _unread(_task: Task) -> RecordSeen:
@@ -87,7 +92,8 @@ class Look:
     somebody unknown) are for pages, never for panels: a panel is the same bytes for everyone. ``log_lines``: VM name -> the end of its
     live log, oldest first. ``record_of`` gives what is known of a task's result folder, and may begin to read it anew. ``quote_of``:
     what an hour of a VM costs. ``rate``: how fast time passes on a clock that is not the world's (0: it stands), None for the world's;
-    ``base`` goes before the addresses of panels and streams.
+    ``base`` goes before the addresses of panels and streams. ``azure`` tells how Azure stands, and goes on asking it because somebody
+    looks; ``lines_of`` gives the tail of one log by the name of its VM (or job) and its key.
     """
 
     state: State
@@ -105,6 +111,8 @@ class Look:
     record_of: Callable[[Task], RecordSeen] = _unread
     trainings: TrainingLook = TrainingLook()
     quote_of: Callable[[Vm], Quote] = _unpriced
+    azure: AzureAccess = NoAzure()
+    lines_of: Callable[[str, str], Sequence[LogLine]] = _no_lines
     rate: float | None = None
     base: str = ""
     pipelines: PipelineSight = PipelineSight()

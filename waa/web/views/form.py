@@ -72,6 +72,7 @@ _MORE = (
         choices=((LogSide.AUTO.value, "look on both sides"), (LogSide.HOST.value, "host"), (LogSide.CONTAINER.value, "container")),
     ),
     Input(name="results_dir", label="Result folder", help="Absolute path on the same side as the log. Blank: as the log says."),
+    Input(name="azure_id", label="Azure resource id", help="Blank: not on Azure. Its power state there explains why it cannot be reached."),
     Input(name="process", label="Runner process", help="Regular expression that finds the benchmark's process."),
     Input(name="price_per_hour", label="Price per hour", help="What the VM costs while it is up. Blank: by its size, where that is known."),
     Input(name="size", label="Size", help="As the cloud names it; its price is looked up by it.", placeholder="Standard_D8ds_v5"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from waa.core.spec import Origin
 from waa.core.status import Phase
 from waa.web.view import Look
+from waa.web.views.azure import chosen_job
 from waa.web.views.run import need_run, need_vm
 from waa.web.views.task import TaskSubject, find_task
 
@@ -13,17 +14,20 @@ MAX_TITLE = 70
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverviewPage:
-    """The start page. ``run``: the run that *Live Evaluation* is asked to show, None: the newest."""
+    """The start page. ``run``: the run that *Live Evaluation* is asked to show, None: the newest; ``job``: the same of *Azure Job Logs*."""
 
     run: str | None
+    job: str | None
     has_demo: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmPage:
-    """The page of one VM. One that the configuration names is removed there, not here (``is_removable``)."""
+    """The page of one VM. One that the configuration names is removed there, not here (``is_removable``). ``has_screen`` False: it
+    stands for something whose screen nobody sees."""
 
     name: str
+    has_screen: bool
     is_demo: bool
     is_removable: bool
     phase: Phase
@@ -39,18 +43,22 @@ class TaskPage:
     title: str
 
 
-def overview_page(look: Look, run_id: str | None = None) -> OverviewPage:
-    """The start page. Raises NotFound for an unknown run."""
+def overview_page(look: Look, run_id: str | None = None, job: str | None = None) -> OverviewPage:
+    """The start page. Raises NotFound for an unknown run or job."""
     if run_id is not None:
         need_run(look.state, run_id)
-    return OverviewPage(run=run_id, has_demo=any(vm.spec.origin is Origin.DEMO for vm in look.state.vms.values()))
+    if job is not None:
+        chosen_job(look, job)
+    return OverviewPage(run=run_id, job=job, has_demo=any(vm.spec.origin is Origin.DEMO for vm in look.state.vms.values()))
 
 
 def vm_page(look: Look, name: str) -> VmPage:
     """The page of one VM. Raises NotFound."""
     vm = need_vm(look.state, name)
     origin = vm.spec.origin
-    return VmPage(name=vm.name, is_demo=origin is Origin.DEMO, is_removable=origin is Origin.API, phase=vm.phase)
+    return VmPage(
+        name=vm.name, has_screen=origin is not Origin.JOB, is_demo=origin is Origin.DEMO, is_removable=origin is Origin.API, phase=vm.phase
+    )
 
 
 def task_page(look: Look, subject: TaskSubject) -> TaskPage:

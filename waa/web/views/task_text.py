@@ -100,6 +100,9 @@ def specification_shown(run: Run, seen: Seen[SpecificationSeen]) -> Specificatio
 def _where(run: Run) -> str:
     if run.imported is not None:
         return "the task's folder"
-    return {LogKind.FILE: run.log.path, LogKind.INNER: f"{run.log.path} in the container", LogKind.CONTAINER: "the container's own log"}[
-        run.log.kind
-    ]
+    return {
+        LogKind.FILE: run.log.path,
+        LogKind.INNER: f"{run.log.path} in the container",
+        LogKind.CONTAINER: "the container's own log",
+        LogKind.JOB: f"{run.log.path} of the job",
+    }[run.log.kind]

@@ -7,6 +7,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from waa.core.attention import attention_of, minutes
+from waa.core.cloud import POWER_WORDS
 from waa.core.dwell import SETUP_PHASES
 from waa.core.entity import Run, Trouble, Vm
 from waa.core.error import Failure
@@ -16,6 +17,7 @@ from waa.core.spec import LogSide, Origin, Transport, VmSpec
 from waa.core.state import State, current_run
 from waa.core.status import BootStage, ContainerStatus, Phase, RunStatus
 from waa.web.view import Look, Sign, View, sign_of
+from waa.web.views.azure import Discovery, discovery, keep_asking
 from waa.web.views.cost import CardCost, Spending, VmCost, cost_of_card, cost_of_vm, spending_of
 from waa.web.views.run import RunSummary, need_vm, summary_of
 
@@ -178,9 +180,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmList(View):
-    """*VM Discovery*."""
+    """*VM Discovery*: what is watched, and what could be."""
 
     rows: tuple[Row, ...]
+    azure: Discovery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +217,7 @@ class VmDetail(View):
 
 def fleet(look: Look, _subject: str | None) -> Fleet:
     """All VMs by name: a card keeps its place, what needs a person is marked on it."""
+    keep_asking(look)
     alerts: dict[str, Severity] = {}
     for item in attention_of(look.state, now=look.now, limits=look.limits, usual_s=look.usual_s):
         alerts.setdefault(item.vm, item.severity)
@@ -233,6 +237,7 @@ def vm_list(look: Look, _subject: str | None) -> VmList:
     vms = sorted(look.state.vms.values(), key=lambda vm: vm.name.lower())
     return VmList(
         now=look.now,
+        azure=discovery(look),
         rows=tuple(
             Row(
                 name=vm.name,
@@ -249,6 +254,7 @@ def vm_list(look: Look, _subject: str | None) -> VmList:
 def vm_detail(look: Look, name: str | None) -> VmDetail:
     """All that is known of one VM. Raises NotFound."""
     vm = need_vm(look.state, name)
+    keep_asking(look)
     troubles = [trouble for trouble in look.state.troubles if trouble.vm == vm.name]
     return VmDetail(
         now=look.now,
@@ -290,6 +296,8 @@ def phase_view(look: Look, vm: Vm) -> PhaseView:
 
 def way_to(spec: VmSpec) -> Way:
     """How a person reaches the VM and its screen."""
+    if spec.origin is Origin.JOB:
+        return Way(target="a job of Azure ML", container="", vnc_url="", tunnel="", local_url="")
     if spec.transport is Transport.LOCAL:
         target, jump = "this machine", ""
     else:
@@ -322,7 +330,7 @@ def _step_of(vm: Vm, run: Run | None) -> tuple[int, StepStatus]:
 
 def _outage(look: Look, vm: Vm) -> Outage | None:
     link = vm.connection
-    if link.connected is not False:
+    if link.connected is not False or vm.phase in (Phase.OFF, Phase.BOOTING):  # its cloud says why
         return None
     failure = link.failure
     return Outage(
@@ -355,7 +363,9 @@ def _card(look: Look, vm: Vm, alert: Severity | None) -> Card:
 
 
 def screenshot_url(state: State, vm: Vm, run: Run | None) -> str:
-    """Where the last screenshot of the VM's run is; another address for every step, "" before the first."""
+    """Where the last screenshot of the VM's run is; another address for every step, "" before the first, and of a job, which shows none."""
+    if vm.spec.origin is Origin.JOB:
+        return ""
     tasks = state.tasks.get(run.run_id, {}).values() if run is not None else ()
     task = max((task for task in tasks if task.step), key=lambda task: task.changed_at, default=None)
     if task is None:
@@ -369,6 +379,15 @@ def _data(vm: Vm) -> list[Datum]:
     link = vm.connection
     connection = {None: "not tried yet", True: "connected", False: "not connected"}[link.connected]
     data = [Datum(name="Connection", value=connection, since_at=link.since_at)]
+    if spec.origin is Origin.JOB:
+        return [
+            *data,
+            Datum(name="Job", value=(spec.azure_id or "").rpartition("/")[2]),
+            Datum(name="Log", value=spec.log_path.lstrip("/")),
+        ]
+    if spec.azure_id is not None:
+        power = vm.power.value
+        data.append(_datum("Power (Azure)", vm.power, POWER_WORDS[power.state] + (", spot" if power.is_spot else "") if power else ""))
     if spec.container:
         data.append(_datum("Container", vm.container, _container_text(vm)))
     probe = vm.probe.value

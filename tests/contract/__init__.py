@@ -1,0 +1,1 @@
+"""Against real services, where the environment names them."""
