@@ -21,7 +21,7 @@ from waa.store.memory import MemoryPredictions, MemoryStore
 from waa.web.render import Renderer
 from waa.web.terminal import LogLine
 from waa.web.view import Look, PipelineSight, TrainingLook, Viewer
-from waa.web.views.training import read_pairs, read_window
+from waa.web.views.training_rows import read_pairs, read_window
 
 NOW = 1_770_208_291.0
 ROOT = Path(__file__).parents[2]

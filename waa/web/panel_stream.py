@@ -29,7 +29,7 @@ from waa.web.training_query import TrainingQueries
 from waa.web.view import Look, View
 from waa.web.views.pipelines import age_key, shown_ids
 from waa.web.views.task import TaskSubject, find_task
-from waa.web.views.training import ComparisonSubject, PredictionSubject
+from waa.web.views.training_subject import ComparisonSubject, PredictionSubject
 
 PANEL_GAP_S = 0.1
 """Between two renderings of the same panels: ten a second are more than an eye follows."""

@@ -29,7 +29,10 @@ from waa.web.views.run_head import run_head
 from waa.web.views.run_table import task_table
 from waa.web.views.runs import run_list
 from waa.web.views.task import TaskSubject, task_detail
-from waa.web.views.training import comparison_detail, jobs_of, prediction_table, training_head, training_list, training_trends
+from waa.web.views.training import prediction_table, training_head, training_list
+from waa.web.views.training_compare import comparison_detail
+from waa.web.views.training_subject import jobs_of
+from waa.web.views.training_trends import training_trends
 from waa.web.views.vm import fleet, vm_detail, vm_list
 
 QUERY = (

@@ -7,17 +7,9 @@ from waa.core.error import Conflict, Forbidden, Invalid, NotFound
 from waa.core.training import EVERYTHING, TrainingStatus
 from waa.web.pages import PageHandler
 from waa.web.views.query import Query
-from waa.web.views.training import (
-    COMPARE_NAMES,
-    PREDICTION_NAMES,
-    ComparePage,
-    ComparisonSubject,
-    NewTraining,
-    PredictionSubject,
-    monitor_page,
-    monitor_url,
-    prediction_page,
-)
+from waa.web.views.training import NewTraining, monitor_page, prediction_page
+from waa.web.views.training_compare import ComparePage
+from waa.web.views.training_subject import COMPARE_NAMES, PREDICTION_NAMES, ComparisonSubject, PredictionSubject, monitor_url
 
 
 class TrainingsPageHandler(PageHandler):

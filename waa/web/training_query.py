@@ -5,7 +5,8 @@ from collections.abc import Callable
 from waa.core.state import State
 from waa.services.live_query import LiveQueries
 from waa.services.training import Trainings
-from waa.web.views.training import ComparisonSubject, Pairs, PredictionSubject, Window, read_pairs, read_window
+from waa.web.views.training_rows import Pairs, Window, read_pairs, read_window
+from waa.web.views.training_subject import ComparisonSubject, PredictionSubject
 
 
 class TrainingQueries:
