@@ -10,7 +10,7 @@ from tests.support.sshd import Sshd, has_sshd
 from tests.support.winarena import WinArena, is_available
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def arena() -> Iterator[WinArena]:
     """A container that runs, with a run log that no other test on this machine has."""
     if not is_available():
@@ -20,7 +20,7 @@ def arena() -> Iterator[WinArena]:
         yield arena
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sshd(arena: WinArena, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     """The way to it; ``docker`` is on the PATH there."""
     if not has_sshd():
@@ -29,7 +29,7 @@ def sshd(arena: WinArena, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield sshd
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(arena: WinArena, sshd: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Everything, with a client that has been on the stream since the start."""
     lab = Lab(arena, sshd, tmp_path_factory.mktemp("server"))

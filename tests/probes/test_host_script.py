@@ -355,7 +355,7 @@ async def test_a_program_that_stops_speaking_ends_the_watch(tmp_path: Path) -> N
 async def test_a_program_that_is_killed_ends_the_watch(tmp_path: Path) -> None:
     async with watching(LocalLink("here"), a_spec(log_path=str(tmp_path / "x"))) as seen:
         await seen.beats(1)
-        for pid in _sessions():
+        for pid in [pid for pid in _sessions() if script.MARK in _command(pid)]:  # other tests have children too
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         await seen.until(lambda: seen.error is not None, "end")
