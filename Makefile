@@ -14,7 +14,7 @@ run: $(VENV)/.runtime ## set up what is missing and serve the dashboard on http:
 	@exec $(BIN)/python server.py
 
 test: system lint types ## set up what is missing and run everything: lint, types, all tests
-	$(BIN)/python -m pytest -n 3
+	$(BIN)/python -m pytest -n 4
 
 check: lint types quick ## the inner loop: lint, types, quick tests
 

@@ -48,7 +48,7 @@ def test_the_log_of_a_vm_grows_line_by_line_over_one_connection(show: Server, vi
     traffic = Traffic(page)
     page.goto(f"{show.url}/vms/demo")
     expect_state(page, "connected")
-    page.wait_for_selector(LINE)
+    page.wait_for_selector(LINE, state="attached")  # the first may be an empty one
     last = page.locator(LINE).last.get_attribute("id") or ""
     number = int(last.rpartition("-")[2])
     page.wait_for_function("number => document.getElementById(`log-demo-${number + 40}`)", arg=number, timeout=40_000)
