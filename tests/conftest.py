@@ -4,6 +4,8 @@ two workers at most drive a browser, one has the laboratory of the end-to-end te
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parent
 SLOW = ("demo/", "test_leak.py", "services/test_killed.py", "probes/test_host_script.py", "probes/test_host_follow.py")
@@ -13,17 +15,32 @@ BROWSERS = 2
 """More at once take turns on the machine's two cores, and what they wait for comes late."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark and order them; the rest of the markers stands in the files."""
-    items.sort(key=lambda item: _rank(_place(item)))  # stable
-    browser_files = list(dict.fromkeys(_place(item) for item in items if _place(item).startswith("browser/")))
+    """Mark them (the rest of the markers stands in the files); what takes longest begins first."""
     for item in items:
-        place = _place(item)
-        if place.startswith(SLOW):
+        if _place(item).startswith(SLOW):
             item.add_marker(pytest.mark.slow)
-        group = f"browser-{browser_files.index(place) % BROWSERS}" if place in browser_files else place
-        item.add_marker(pytest.mark.xdist_group("e2e" if place.startswith("e2e/") else group))
+    items.sort(key=lambda item: _rank(_place(item)))  # stable
+
+
+class Groups(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """Gives a worker all of a group at once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid.partition("::")[0].removeprefix("tests/"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    """For ``pytest -n``."""
+    return Groups(config, log)
+
+
+def _group(place: str) -> str:
+    """What one worker does in one go."""
+    if place.startswith("browser/"):
+        return f"browser-{sum(place.encode()) % BROWSERS}"
+    return "e2e" if place.startswith("e2e/") else place
 
 
 def _place(item: pytest.Item) -> str:
