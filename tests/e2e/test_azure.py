@@ -56,6 +56,7 @@ def test_a_login_that_fails_is_one_line_for_all_that_is_asked(tmp_path: Path) ->
         try:
             told = wait_for(lambda: server.get("/api/azure-vms")["problems"] or None, what="the failure")
             assert {problem["message"] for problem in told} == {"The Azure CLI is not logged in"}
+            wait_for(lambda: "not logged in" in server.text(), what="its line in the log")
             assert server.text().count("not logged in") == 1
             assert "AzureCliCredential" not in server.text()
             assert azure.asked == []
