@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.server import wait_for
 from tests.support.winarena_watch import Seen, ShellLink, busybox_folder, session_members, watching
 from waa.core.error import Failure
 from waa.core.observation import Container, LogKind, LogSource, Machine, Runner
@@ -146,7 +147,8 @@ def test_the_end_of_the_input_ends_it_at_once_with_all_it_started() -> None:
         assert process.stdin is not None
         process.stdin.close()
         process.wait(DEADLINE_S)
-        assert not [line for line in session_members(process.pid) if script.MARK in line]
+        # Killed by their leader, which has ended: the kernel takes them away soon.
+        wait_for(lambda: not [line for line in session_members(process.pid) if script.MARK in line], what="the end of what it started")
 
 
 def test_without_a_process_group_of_its_own_it_takes_one() -> None:
