@@ -266,6 +266,7 @@ def test_each_operation_can_be_tried() -> None:
     assert len(ALL) == sum(map(len, DOCUMENT["paths"].values()))
 
 
+@calm
 @by_operation
 @pytest.mark.slow
 def test_x1_every_answer_is_documented_at_each_limit(operation: APIOperation[Any, Any, Any, Any], server: Open) -> None:
@@ -286,6 +287,7 @@ def test_x1_every_answer_is_documented(data: st.DataObject, operation: APIOperat
     judge(data.draw(operation.as_strategy(mode)), server)
 
 
+@calm
 @by_operation
 @pytest.mark.slow
 def test_x1_a_key_without_scopes_gets_nothing_but_documented_refusals(operation: APIOperation[Any, Any, Any, Any], guarded: Open) -> None:
