@@ -7,7 +7,6 @@ job is over and its log is read; the run stays. A job that runs something else i
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from waa.core.azure import chosen_logs
@@ -21,6 +20,7 @@ from waa.core.port import Cloud
 from waa.core.spec import Origin, Transport, VmSpec
 from waa.core.status import RunStatus
 from waa.services.log_reader import SLICE_BYTES, TAIL_BYTES, LogSink
+from waa.services.news import wait_for_event
 from waa.services.recorder import Recorder
 from waa.services.supervise import backoff_s
 
@@ -195,9 +195,7 @@ class JobLog:
 
     async def _pause(self, seconds: float) -> None:
         """Shorter where somebody opens the log meanwhile."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
+        await wait_for_event(self._woken, seconds)
         self._woken.clear()
 
 

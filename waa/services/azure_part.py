@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from waa.core.azure_pace import CloudError, Fault, Pace, stretched_s, wait_s
 from waa.core.error import Failure
+from waa.services.news import wait_for_event
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -140,6 +140,4 @@ class Interest:
         """Wait, until the next look at the longest: the loop's clock stands still while a machine sleeps, so what is due is judged by
         the wall's."""
         self._woken.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
+        await wait_for_event(self._woken, seconds)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from waa.core import meter as reading
@@ -13,12 +12,11 @@ from waa.core.meter import Meter, Sight, Span, Standing
 from waa.core.outside import MeterRead
 from waa.core.price import Placement, placement_of
 from waa.core.spec import Origin
+from waa.services.news import look_at_news
 from waa.services.prices import Prices, Quote
 from waa.services.recorder import Recorder
 
 LOOK_EVERY_S = 5.0
-PAUSE_S = 0.5
-"""Between two looks that events cause."""
 STORE_EVERY_S = 900.0
 """How long a VM that stays up may go unwritten. After a crash, its own boot time tells whether it was up meanwhile."""
 
@@ -89,13 +87,7 @@ class Meters:
         """Until it is cancelled."""
         stop = self._recorder.hub.listen(self._hear)
         try:
-            while True:
-                await self.look()
-                await asyncio.sleep(PAUSE_S)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._look_every_s):
-                        await self._news.wait()
-                self._news.clear()
+            await look_at_news(self.look, self._news, self._look_every_s)
         finally:
             stop()
 

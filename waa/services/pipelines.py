@@ -15,6 +15,7 @@ from waa.core.pipeline import MAX_PIPELINES, NO_CREDENTIAL, AuthKind, Bound, Cre
 from waa.core.pipeline_change import PipelineForgotten, PipelineLooked, PipelineNamed, PipelinesChecked, PipelineSeen
 from waa.core.port import PipelineProbe, SecretStore
 from waa.core.spec import Origin
+from waa.services.news import wait_for_event
 from waa.services.recorder import Recorder
 from waa.services.supervise import Supervisor
 
@@ -34,13 +35,6 @@ SPREAD = 0.1
 """Of the time between two looks, either way: what began together does not stay together."""
 
 Wait = Callable[[asyncio.Event, float | None], Awaitable[None]]
-
-
-async def wait_for_event(event: asyncio.Event, timeout_s: float | None) -> None:
-    """Return when it is set, or after some seconds (None: only when it is set)."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,13 +4,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from waa.core.error import TooOften, WaaError
 from waa.core.port import PriceCache, PriceList
 from waa.core.price import KnownPrice, Placement, Price, PriceEntry, PriceSource, listed_price, own_price, table_price
 from waa.core.spec import VmSpec
+from waa.services.news import wait_for_event
 from waa.services.supervise import backoff_s
 
 log = logging.getLogger(__name__)
@@ -94,9 +94,7 @@ class Prices:
                 if self._is_due(placement, trial):
                     await self._ask(placement, trial)
             self._news.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY_S):
-                    await self._news.wait()
+            await wait_for_event(self._news, LOOK_EVERY_S)
 
     async def close(self) -> None:
         """Give the connections back. May be called twice."""

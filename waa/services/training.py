@@ -114,13 +114,14 @@ class Trainings:
 
     def of(self, identity: Identity) -> list[Training]:
         """All that are theirs, the one that spoke last first."""
-        mine = [training for training in self._recorder.state.trainings.values() if self.is_theirs(identity, training)]
-        return sorted(mine, key=lambda training: (training.changed_at, training.job_id), reverse=True)
+        return self._latest_first(lambda training: self.is_theirs(identity, training))
 
     def of_subject(self, subject: str | None) -> list[Training]:
         """The same for a subject (see ``access.Identity``), None: all there are."""
-        mine = self._recorder.state.trainings.values()
-        found = [training for training in mine if subject is None or self._access.descends(training.owner, subject)]
+        return self._latest_first(lambda training: subject is None or self._access.descends(training.owner, subject))
+
+    def _latest_first(self, keeps: Callable[[Training], bool]) -> list[Training]:
+        found = filter(keeps, self._recorder.state.trainings.values())
         return sorted(found, key=lambda training: (training.changed_at, training.job_id), reverse=True)
 
     # --- Their life.

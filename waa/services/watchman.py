@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from zlib import crc32
 
 from waa.core.attention import Attention, Limits, attention_of
@@ -12,14 +11,13 @@ from waa.core.entity import Run, Task, Vm
 from waa.core.event import Event
 from waa.core.incident import Incident
 from waa.core.observation import IncidentsSeen
+from waa.services.news import look_at_news
 from waa.services.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 3.0
 """What time alone brings about is noticed by then."""
-PAUSE_S = 0.5
-"""Between two looks that events cause: a fast log costs two looks a second."""
 GONE_AFTER_S = 4.0
 """What is away for less is not over; it takes two looks to be."""
 
@@ -53,13 +51,7 @@ class Watchman:
         """Until it is cancelled."""
         stop = self._recorder.hub.listen(self._hear)
         try:
-            while True:
-                await self.look()
-                await asyncio.sleep(PAUSE_S)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._look_every_s):
-                        await self._news.wait()
-                self._news.clear()
+            await look_at_news(self.look, self._news, self._look_every_s)
         finally:
             stop()
 

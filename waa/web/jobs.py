@@ -14,12 +14,13 @@ from waa.core.codec import decode_fields
 from waa.core.error import Invalid, NotFound, Unavailable
 from waa.core.job import ImportKind, ImportRequest
 from waa.web.api import ApiHandler
-from waa.web.base import BROWSER_COOKIE, MAX_BODY_BYTES, BaseHandler
+from waa.web.base import MAX_BODY_BYTES, BaseHandler
 from waa.web.decision import Access
 from waa.web.deps import LOCAL_NAME, Deps
 from waa.web.job_feed import job_payload
 from waa.web.pages import PageHandler
 from waa.web.payload import ImportBody
+from waa.web.stream import StreamHandler
 
 ARCHIVE_TYPES = frozenset(
     {
@@ -59,18 +60,14 @@ class JobHandler(ApiHandler):
         self.write_json(job_payload(self.deps.recorder.state, job))
 
 
-class JobStreamHandler(BaseHandler):
+class JobStreamHandler(StreamHandler):
     """``GET /api/jobs/<id>/stream``: how it stands at once, then as it goes on, until its end (C2)."""
 
     def get(self, job_id: str) -> None:
         self.deps.jobs.need(job_id)
-        self.deps.streams.adopt(
-            self,
+        self.join(
             self.deps.job_feed.group(job_id),
             first=self.deps.job_feed.first(job_id),
-            key=self.get_cookie(BROWSER_COOKIE),
-            address=self.request.remote_ip or "",
-            owner=self.need_identity().handle,
             resumed="Last-Event-ID" in self.request.headers,
         )
         self.deps.job_feed.settle(job_id)

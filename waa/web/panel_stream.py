@@ -392,7 +392,9 @@ class PanelStreams:
     def _forget_empty(self) -> None:
         for key in [key for key, fanout in self._groups.items() if not len(fanout)]:
             del self._groups[key]
-        for subject in self._told.keys() - self._wanted():
+        wanted = self._wanted()
+        self._read_anew &= wanted
+        for subject in self._told.keys() - wanted:
             del self._told[subject]
 
 

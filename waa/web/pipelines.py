@@ -5,16 +5,15 @@ from http import HTTPStatus
 
 from waa.core.codec import decode
 from waa.core.error import Conflict, Invalid, NotFound
-from waa.core.event import Event
 from waa.core.pipeline import Credential, PipelineSpec
 from waa.core.pipeline_form import pipeline_from
 from waa.core.spec import Origin
 from waa.web.api import ApiHandler
-from waa.web.base import BROWSER_COOKIE, BaseHandler
+from waa.web.base import BaseHandler
 from waa.web.pages import PageHandler
 from waa.web.payload import PipelinePayload
 from waa.web.pipeline_feed import Ids, pipeline_payload, status_payload
-from waa.web.stream import MAX_REPLAY
+from waa.web.stream import MAX_REPLAY, StreamHandler
 from waa.web.views import pipelines
 from waa.web.views.pipeline_form import pipeline_form, pipeline_values
 from waa.web.views.pipelines import PipelineFilter, matching_pipelines, pipeline_page, pipelines_page, shown_ids
@@ -117,43 +116,16 @@ class PipelineStatusHandler(ApiHandler):
         self.write_json({"updates": [status_payload(look, known[key]) for key in (known if ids is None else ids)]})
 
 
-class PipelineStreamHandler(BaseHandler):
+class PipelineStreamHandler(StreamHandler):
     """``GET /ui-api/pipeline/status/stream[?pipelineIds=a,b]``: how pipelines stand at once, then what changes (D1), resumable by id."""
 
     async def get(self) -> None:
-        ids = chosen_ids(self)
-        last_id = self.request.headers.get("Last-Event-ID") or self.one_argument("lastEventId")
-        stored, since = await self._stored(last_id, ids) if last_id else ([], None)
-        # From here to adopt() there is no await: what memory holds, the snapshot and the membership fit together.
-        recent = self.deps.hub.since(since) if since is not None else []
-        has_gap = bool(last_id) and (since is None or recent is None)
-        missed = [] if has_gap else [*stored, *(recent or [])]
-        feed = self.deps.pipeline_feed
-        self.deps.streams.adopt(
-            self,
-            feed.group(ids),
-            first=feed.first(ids, missed, has_gap=has_gap),
-            key=self.get_cookie(BROWSER_COOKIE),
-            address=self.request.remote_ip or "",
-            owner=self.need_identity().handle,
-            resumed=bool(last_id),
-        )
-        self.deps.pipelines.glance(self.deps.recorder.state.pipelines if ids is None else ids)
-
-    async def _stored(self, last_id: str, ids: Ids) -> tuple[list[Event], int | None]:
-        """What memory no longer holds of the events after an id, and the id from which memory holds the rest; None where events are
-        lost to this client."""
-        hub = self.deps.hub
-        after = hub.parse_wire_id(last_id)
-        if after is None or after + 1 < hub.first_event_id:
-            return [], None
-        if hub.since(after) is not None:
-            return [], after
-        until = hub.last_event_id
-        topics = [f"pipelines/{key}" for key in (self.deps.recorder.state.pipelines if ids is None else ids)]
-        events = await self.deps.recorder.events_of(topics, after=after, limit=MAX_REPLAY)
-        is_whole = len(events) < MAX_REPLAY and after + 1 >= hub.first_event_id  # the store may have dropped some meanwhile
-        return [event for event in events if event.id <= until], until if is_whole else None
+        ids, recorder, feed = chosen_ids(self), self.deps.recorder, self.deps.pipeline_feed
+        last_id = self.last_event_id
+        missed = await self.missed(last_id, lambda after: recorder.events_of(_topics(self, ids), after=after, limit=MAX_REPLAY))
+        # From here to join() there is no await: what memory holds, the snapshot and the membership fit together.
+        self.join(feed.group(ids), first=feed.first(ids, missed or [], has_gap=missed is None), resumed=bool(last_id))
+        self.deps.pipelines.glance(recorder.state.pipelines if ids is None else ids)
 
 
 async def add(handler: BaseHandler, spec: PipelineSpec, credential: Credential) -> bool:
@@ -175,6 +147,10 @@ def chosen_ids(handler: BaseHandler) -> Ids:
     if unknown:
         raise NotFound(f"pipelineIds: there is no pipeline {_listed(unknown)}")
     return tuple(wanted) or None
+
+
+def _topics(handler: BaseHandler, ids: Ids) -> list[str]:
+    return [f"pipelines/{key}" for key in (handler.deps.recorder.state.pipelines if ids is None else ids)]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -9,11 +9,12 @@ from waa.core.codec import convert, encode
 from waa.core.entity import Run
 from waa.core.error import Invalid, NotFound
 from waa.services.replay import Order, load_steps, load_timeline, rebuild
-from waa.web.base import BROWSER_COOKIE, BaseHandler
+from waa.web.base import BaseHandler
 from waa.web.deps import Deps
 from waa.web.pages import PageHandler
 from waa.web.panels import PANELS, QUERY
 from waa.web.replays import Session
+from waa.web.stream import StreamHandler
 from waa.web.views.query import Query
 from waa.web.views.replay import PANELS as REPLAYED
 from waa.web.views.replay import ReplayPage, replay_page, replay_status
@@ -84,7 +85,7 @@ class ReplayFragmentHandler(BaseHandler):
         self.write(session.panels.render(subject))
 
 
-class ReplayStreamHandler(BaseHandler):
+class ReplayStreamHandler(StreamHandler):
     """``GET /replay/<token>/stream?panels=a,b&run=``: those panels as time passes there."""
 
     def get(self, token: str) -> None:
@@ -93,13 +94,9 @@ class ReplayStreamHandler(BaseHandler):
         for name in (names or "").split(","):
             need_replayed(name)
         key = session.panels.key(names, self.arguments(QUERY))
-        self.deps.streams.adopt(
-            self,
+        self.join(
             session.panels.group(key),
             first=session.panels.first(key) + session.message(),
-            key=self.get_cookie(BROWSER_COOKIE),
-            address=self.request.remote_ip or "",
-            owner=self.need_identity().handle,
             headers={"Cache-Control": "no-store, no-transform"},
         )
 

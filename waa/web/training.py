@@ -8,8 +8,8 @@ from waa.core.error import Invalid
 from waa.core.training import MAX_BATCH, GivenPrediction, Prediction, PredictionFilter, TrainingStatus, checked
 from waa.services.training import Taken
 from waa.web.api import ApiHandler
-from waa.web.base import BROWSER_COOKIE, BaseHandler
 from waa.web.payload import BatchItem, FinishBody, TrainingBody
+from waa.web.stream import StreamHandler
 from waa.web.training_feed import GroupKey, epoch_trend, prediction_payload, training_payload
 
 MAX_PAGE = 500
@@ -176,28 +176,20 @@ class PredictionListHandler(ApiHandler):
         return None if text is None else text == "yes"
 
 
-class PredictionStreamHandler(BaseHandler):
+class PredictionStreamHandler(StreamHandler):
     """``GET /api/training/predictions/<job>/stream[?epoch=]``: each prediction as it comes, and how the epochs are (E2)."""
 
     async def get(self, job_id: str) -> None:
         self.deps.trainings.need(self.need_identity(), job_id)
         epoch = whole_number("epoch", self.one_argument("epoch"), MAX_SEQ)
-        last_id = self.request.headers.get("Last-Event-ID") or self.one_argument("lastEventId")
+        last_id = self.last_event_id
         feed = self.deps.training_feed
         missed = await feed.missed(job_id, last_id) if last_id else []
-        # From here to adopt() there is no await: what was missed and the membership fit together.
+        # From here to join() there is no await: what was missed and the membership fit together.
         self.deps.trainings.need(self.need_identity(), job_id)
         key = GroupKey(job_id, epoch, is_compressed=accepts_gzip(self.request.headers.get("Accept-Encoding", "")))
         self.add_header("Vary", "Accept-Encoding")
-        self.deps.streams.adopt(
-            self,
-            feed.group(key),
-            first=feed.first(key, missed or [], has_gap=missed is None),
-            key=self.get_cookie(BROWSER_COOKIE),
-            address=self.request.remote_ip or "",
-            owner=self.need_identity().handle,
-            resumed=bool(last_id),
-        )
+        self.join(feed.group(key), first=feed.first(key, missed or [], has_gap=missed is None), resumed=bool(last_id))
 
 
 def accepts_gzip(header: str) -> bool:
