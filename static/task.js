@@ -115,7 +115,8 @@
     playing = true;
     draw();
     if (!neighbour(1)) await go(end("first"));
-    for (let at = performance.now(); playing;) {
+    for (let at = performance.now(); ;) {
+      if (!playing) return;  // stopped while a step came
       ahead(AHEAD);
       at = Math.max(at, performance.now() - 1000) + 1000 / Number(byId("play-speed")?.value || 1);
       await pause(at - performance.now());

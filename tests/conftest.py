@@ -4,8 +4,13 @@ two workers at most drive a browser, one has the laboratory of the end-to-end te
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+# Tests never assert on time, and neither does Hypothesis: the machine may stand still for seconds. Examples share fixtures knowingly.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+settings.load_profile("suite")
 
 ROOT = Path(__file__).parent
 SLOW = ("demo/", "test_leak.py", "services/test_killed.py", "probes/test_host_script.py", "probes/test_host_follow.py")

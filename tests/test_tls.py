@@ -21,7 +21,8 @@ import pytest
 
 import server
 from tests.support.authority import DAY, NOW, Authority
-from tests.support.server import ROOT, wait_for
+from tests.support.server import ROOT
+from tests.support.wait import PATIENCE_S, wait_for
 from waa.config import ConfigError, load
 from waa.tls import Tls, TlsError, read_pair
 
@@ -68,7 +69,7 @@ def handshake(files: Files, served: ssl.SSLContext, asked: ssl.SSLContext | None
     try:
         return asked.wrap_socket(ours, **CLIENT_HELLO)  # type: ignore[arg-type]
     finally:
-        thread.join(10)
+        thread.join(PATIENCE_S)
         for sock in done:
             sock.close()
 
@@ -228,10 +229,10 @@ async def test_a_stream_goes_on_over_a_renewal_and_new_connections_get_the_new_c
     async with server.serve(config) as port, connected(port, context) as (reader, writer):
         first = serial_of(writer)
         writer.write(b"GET /api/benchmark-sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
         assert b" 200 " in head
         assert b"Strict-Transport-Security: max-age=172800\r\n" in head
-        await asyncio.wait_for(reader.readuntil(b"event: connected"), 10)
+        await asyncio.wait_for(reader.readuntil(b"event: connected"), PATIENCE_S)
         second = files.renew()
         assert first != second
         for _ in range(500):
@@ -247,8 +248,8 @@ async def test_a_stream_goes_on_over_a_renewal_and_new_connections_get_the_new_c
                 b"POST /api/vms/register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
                 % (len(body), body)
             )
-            assert b" 201 " in await asyncio.wait_for(answers.readline(), 10)
-        await asyncio.wait_for(reader.readuntil(b'"vm-1"'), 10)  # told on the stream that began before the renewal
+            assert b" 201 " in await asyncio.wait_for(answers.readline(), PATIENCE_S)
+        await asyncio.wait_for(reader.readuntil(b'"vm-1"'), PATIENCE_S)  # told on the stream that began before the renewal
         assert serial_of(writer) == first
 
 
@@ -270,7 +271,7 @@ def started(files: Files) -> Iterator["subprocess.Popen[str]"]:
     yield process
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-    process.wait(20)
+    process.wait(PATIENCE_S)
     if process.stdout is not None:
         process.stdout.close()
 
@@ -284,12 +285,12 @@ def test_the_printed_address_is_https(started: "subprocess.Popen[str]", files: F
             break
     found = re.search(r"https://127\.0\.0\.1:(\d+)/", said)
     assert found is not None, said
-    raw = socket.create_connection(("127.0.0.1", int(found[1])), 10)
+    raw = socket.create_connection(("127.0.0.1", int(found[1])), PATIENCE_S)
     with files.authority.client_context().wrap_socket(raw, server_hostname="127.0.0.1") as sock:
         sock.sendall(b"GET /live HTTP/1.0\r\n\r\n")
         assert b" 200 " in sock.recv(100)
     # Plain HTTP on the same port is dropped, and the server goes on.
-    with socket.create_connection(("127.0.0.1", int(found[1])), 10) as plain:
+    with socket.create_connection(("127.0.0.1", int(found[1])), PATIENCE_S) as plain:
         plain.sendall(b"GET / HTTP/1.0\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):
             assert b"HTTP/" not in plain.recv(100)
@@ -306,7 +307,7 @@ def test_an_open_key_stops_the_start(files: Files) -> None:
     }
     done = subprocess.run(
         [sys.executable, str(ROOT / "server.py"), "--port", "0"],
-        cwd=files.key.parent, env=environment, capture_output=True, text=True, check=False, timeout=60,
+        cwd=files.key.parent, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 2
     assert f"chmod 600 {files.key}" in done.stderr

@@ -1,4 +1,5 @@
-"""A server whose one VM does exactly what a test says: this machine, watched without SSH, with a run log of its own."""
+"""A server whose one VM does exactly what a test says: this machine, watched without SSH, with a run log of its own; nobody waits
+for its guest."""
 
 import contextlib
 import json
@@ -9,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.server import Server, wait_for
+from tests.support.server import Server
+from tests.support.wait import PATIENCE_S, wait_for
 
 RUNNER = Path(__file__).parents[1] / "support" / "winarena_inside" / "run.py"
 VM = "desk"
@@ -38,7 +40,7 @@ class Desk:
             **(more or {}),
         }
         vm = "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
-        config = f'demo = "off"\nstatus_interval_s = 1\nrunner_grace_s = 3600\n{settings}\n[[vm]]\n{vm}'
+        config = f'demo = "off"\nstatus_interval_s = 1\nrunner_grace_s = 3600\nguest_down_after_s = 86400\n{settings}\n[[vm]]\n{vm}'
         self.server = Server(folder, config=config)
         self._runner: subprocess.Popen[str] | None = None
         self._answers = -1
@@ -102,7 +104,7 @@ class Desk:
         assert runner.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             runner.stdin.close()
-        runner.wait(10)
+        runner.wait(PATIENCE_S)
         os.close(self._answers)
 
     def current(self) -> Any:

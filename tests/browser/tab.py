@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page
 
-from tests.support.server import wait_for
+from tests.support.wait import wait_for
 
 
 class Tabs:

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.axe import serious
 from tests.browser.desk import Desk
 from tests.browser.visit import Visit
-from tests.support.server import wait_for
+from tests.support.wait import wait_for
 
 SETTINGS = """monthly_budget = 1000000000
 run_budget = 0.5

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.browser.desk import Desk
 from tests.browser.proxy import SilentProxy
 from tests.browser.visit import Traffic, Visit, expect_state, texts
-from tests.support.server import wait_for
+from tests.support.wait import wait_for
 
 LIVE_PANELS = ("attention", "fleet", "live-eval", "tasks", "vms", "azure-jobs", "azure-job-logs")
 SECONDS_5 = {"/fragments/live-eval", "/fragments/azure-job-logs"}

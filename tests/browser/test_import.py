@@ -10,9 +10,9 @@ from playwright.sync_api import Page, expect
 from tests.browser.axe import SCRIPT
 from tests.browser.desk import Desk
 from tests.browser.visit import Visit
-from tests.support.server import wait_for
 from tests.support.sshd import free_port
 from tests.support.tree import png, waa_tree
+from tests.support.wait import wait_for
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from tests.browser.axe import SCRIPT
 from tests.browser.desk import Desk
 from tests.browser.test_task import Folder
 from tests.browser.visit import Visit
-from tests.support.server import wait_for
+from tests.support.wait import wait_for
 
 TASKS = [("clock", f"wrong-{number}") for number in range(1, 6)]
 CLICK = "computer.mouse.single_click()"
@@ -19,8 +19,8 @@ SAME, OTHER = 60, 90
 
 @pytest.fixture(scope="module")
 def wrong(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """A desk at which three repeats are a loop, and nobody waits for the guest."""
-    desk = Desk(tmp_path_factory.mktemp("wrong"), settings="loop_repeats = 3\nguest_down_after_s = 86400")
+    """A desk at which three repeats are a loop."""
+    desk = Desk(tmp_path_factory.mktemp("wrong"), settings="loop_repeats = 3")
     try:
         yield desk.open()
     finally:

@@ -6,8 +6,9 @@ import re
 from playwright.sync_api import expect
 
 from tests.browser.desk import VM, Desk
-from tests.browser.visit import Traffic, Visit, expect_state, texts
-from tests.support.server import Server, wait_for
+from tests.browser.visit import DEADLINE_MS, Traffic, Visit, expect_state, texts
+from tests.support.server import Server
+from tests.support.wait import wait_for
 
 LINE = "#log-lines-demo li"
 NOTE_CHANGES = """([watched, before]) => {
@@ -38,7 +39,7 @@ def test_every_panel_of_the_overview_moves_while_the_demo_plays(show: Server, vi
     before = {name: page.locator(selector).inner_html() for name, selector in watched.items()}
     page.evaluate(NOTE_CHANGES, [watched, before])
     missing = "() => Object.keys(window.watched).filter((name) => !window.changed.has(name))"
-    wait_for(lambda: page.evaluate(missing) == [], within_s=60, what="every panel changes", hint=lambda: page.evaluate(missing))
+    wait_for(lambda: page.evaluate(missing) == [], what="every panel changes", hint=lambda: page.evaluate(missing))
     assert traffic.polls == []
     assert len(traffic.streams) == 1
 
@@ -51,7 +52,7 @@ def test_the_log_of_a_vm_grows_line_by_line_over_one_connection(show: Server, vi
     page.wait_for_selector(LINE, state="attached")  # the first may be an empty one
     last = page.locator(LINE).last.get_attribute("id") or ""
     number = int(last.rpartition("-")[2])
-    page.wait_for_function("number => document.getElementById(`log-demo-${number + 40}`)", arg=number, timeout=40_000)
+    page.wait_for_function("number => document.getElementById(`log-demo-${number + 40}`)", arg=number, timeout=DEADLINE_MS)
     numbers = [int(name.rpartition("-")[2]) for name in page.eval_on_selector_all(LINE, "rows => rows.map(row => row.id)")]
     assert numbers == sorted(set(numbers))
     assert len(numbers) <= 400

@@ -15,7 +15,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.axe import serious
 from tests.browser.visit import Traffic, Visit, expect_state
-from tests.support.server import ROOT, Server, wait_for
+from tests.support.server import ROOT, Server
+from tests.support.wait import PATIENCE_S, wait_for
 
 HOUR_MS = 3_600_000
 
@@ -49,7 +50,7 @@ def make_key(server: Locked, *scopes: str, name: str = "ann", days: str = "1") -
     """Made on the page Access, as an administrator does."""
     fields = urlencode([("name", name), ("days", days), *(("scope", scope) for scope in scopes or ("view",))]).encode()
     request = urllib.request.Request(f"{server.url}/access/keys", data=fields, headers={"X-API-Key": server.admin})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         made = re.search(r'value="(waa_[^"]+)"', answer.read().decode())
     assert made
     return made.group(1)

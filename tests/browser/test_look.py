@@ -6,7 +6,8 @@ from playwright.sync_api import expect
 from tests.browser.axe import serious
 from tests.browser.desk import VM, Desk
 from tests.browser.visit import Visit, expect_state
-from tests.support.server import Server, wait_for
+from tests.support.server import Server
+from tests.support.wait import wait_for
 
 SHIFTS = """
 window.shifts = [];

@@ -10,7 +10,8 @@ from playwright.sync_api import ConsoleMessage, expect
 from tests.browser.axe import serious
 from tests.browser.visit import Visit, expect_state
 from tests.support.backend import Backend, Reply, backend_apart
-from tests.support.server import Server, wait_for
+from tests.support.server import Server
+from tests.support.wait import wait_for
 
 NO_EVENT_SOURCE = "delete window.EventSource;"
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.axe import serious
 from tests.browser.desk import Desk
 from tests.browser.visit import Traffic, Visit
-from tests.support.server import wait_for
+from tests.support.wait import wait_for
 
 LOG = Path(__file__).parents[1] / "corpus" / "generated" / "waa_up_exception.plain.log"
 TASKS = 7

@@ -9,7 +9,7 @@ from tests.browser.axe import serious
 from tests.browser.desk import Desk
 from tests.browser.test_task import CLICK, Folder
 from tests.browser.visit import Visit
-from tests.support.server import wait_for
+from tests.support.wait import wait_for
 
 
 @pytest.fixture(scope="module")

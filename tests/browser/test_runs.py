@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.axe import serious
 from tests.browser.desk import VM, Desk
 from tests.browser.visit import Traffic, Visit, expect_state, texts
-from tests.support.server import wait_for
+from tests.support.wait import wait_for
 
 TASKS = [("libreoffice_writer" if number % 2 else "clock", f"row-{number:03d}") for number in range(1, 131)]
 COUNT_TOUCHES = """() => {

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.desk import Desk
 from tests.browser.tab import Tabs
 from tests.browser.visit import Traffic, Visit, expect_state
-from tests.support.server import wait_for
+from tests.support.wait import wait_for
 
 RECORD = """
 window.told = [];

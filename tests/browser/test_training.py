@@ -10,7 +10,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.axe import serious
 from tests.browser.visit import Visit, expect_state, texts
-from tests.support.server import Server, wait_for
+from tests.support.server import Server
+from tests.support.wait import wait_for
 from waa.client import Client
 
 NAMES = itertools.count(1)

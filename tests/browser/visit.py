@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, WebError, expect
 
-from tests.support.server import wait_for
+from tests.support.wait import wait_for
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -18,7 +18,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-DEADLINE_MS = 20_000
+DEADLINE_MS = 60_000
 """Only bounds what has gone wrong."""
 
 WATCH_POLICY = """

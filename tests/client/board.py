@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.support.wait import PATIENCE_S
+
 Answer = tuple[int, Mapping[str, str], object]
 
 
@@ -160,7 +162,7 @@ def _handler(board: Board) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             data = self.rfile.read(int(self.headers["Content-Length"]))
-            board.is_open.wait(20)
+            board.is_open.wait(PATIENCE_S)
             try:
                 body = json.loads(data)
             except ValueError:

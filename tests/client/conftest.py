@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.board import Board, Served
-from tests.support.server import wait_for
+from tests.support.wait import wait_for
 from waa.client import Client
 
 Connect = Callable[..., Client]

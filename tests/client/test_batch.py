@@ -13,6 +13,7 @@ import pytest
 
 from tests.client.board import Board, Served
 from tests.client.conftest import JOB, until
+from tests.support.wait import PATIENCE_S
 from waa.client import Client, Invalid, Report, TrainingBatch
 from waa.sdk import batch as module
 
@@ -360,7 +361,7 @@ def test_a_forked_child_sends_nothing_of_its_parent_and_counts_its_own(client: C
     process = FORK.Process(target=child)
     process.start()
     given, _, report = here.recv()
-    process.join(10)
+    process.join(PATIENCE_S)
     assert process.exitcode == 0
     assert given == [None]
     assert report.taken == 1
@@ -384,7 +385,7 @@ def test_a_forked_child_can_have_a_batch_of_its_own(client: Client, board: Board
 
         process = FORK.Process(target=child)
         process.start()
-        process.join(20)
+        process.join(PATIENCE_S)
         assert process.exitcode == 0
         give(predictions, 3)
     assert steps(board) == [1, 2, 3]

@@ -12,7 +12,8 @@ import pytest
 
 from tests.client.conftest import until
 from tests.client.test_batch import adds_up, files, give
-from tests.support.server import ROOT, Server, wait_for
+from tests.support.server import ROOT, Server
+from tests.support.wait import PATIENCE_S, wait_for
 from waa.client import Client, Refused
 
 pytestmark = pytest.mark.slow
@@ -106,7 +107,7 @@ def test_the_example_of_the_readme_runs(server: Server, tmp_path: Path) -> None:
     assert found is not None
     code = found[1].replace("http://127.0.0.1:8765", server.url)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path / "state")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "100 stored, 0 waiting, dropped: none"
     assert len(stored(server, "clock-1")) == 100

@@ -15,6 +15,7 @@ from tests.client.board import Board, Served
 from tests.client.conftest import JOB, until
 from tests.client.test_batch import adds_up, files, give, steps
 from tests.support.server import ROOT
+from tests.support.wait import PATIENCE_S
 from waa.client import Client
 
 pytestmark = pytest.mark.slow
@@ -215,7 +216,7 @@ def test_processes_share_a_folder_but_no_files(client: Client, board: Board, spo
 
 
 def test_a_process_that_just_ends_sends_what_it_has(board: Board, spool: Path, train: Train) -> None:
-    assert train(0, 300, "exit").wait(30) == 0
+    assert train(0, 300, "exit").wait(PATIENCE_S) == 0
     assert steps(board) == list(range(300))
     assert not files(spool)
 
@@ -251,7 +252,7 @@ def test_what_the_disk_has_no_room_for_is_sent_from_memory(
     assert said(training) == "given"
     until(lambda: board.connections)
     board.is_open.set()
-    output, _ = training.communicate(timeout=30)
+    output, _ = training.communicate(timeout=PATIENCE_S)
     assert output.startswith("100 stored, 0 waiting, dropped: none")
     told = output + capfd.readouterr().err  # in the end all may be well again: then the warning told of it
     assert "File too large" in told or "No space left" in told

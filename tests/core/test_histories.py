@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from tests.core.histories import HISTORIES
 from waa.core.codec import decode_entity, encode, kind_of
@@ -14,7 +14,7 @@ from waa.core.status import RunStatus, TaskStatus
 from waa.core.transition import Rules, decide
 
 RULES = Rules(runner_grace_s=60, launcher_grace_s=600)
-SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=40)
 
 
 def play(history: list[AnyObservation]) -> tuple[State, list[Change]]:

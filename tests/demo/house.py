@@ -1,18 +1,16 @@
 """What the tests of the demo VM share: clients, and looking at processes."""
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import paramiko
 
+from tests.support.wait import PATIENCE_S
 from waa.core.logs.fact import AnyFact, StepStarted, TaskCrashed, TaskFinished, TaskScored, TaskStarted
 from waa.core.logs.parser import LogParser
 from waa.core.spec import VmSpec
 from waa.demo.plan import Plan
-
-PATIENCE_S = 20.0
 
 Outcome = tuple[str, str, int, float | None, str]
 """Domain, id, last step, score as the log rounds it (None: none), error."""
@@ -55,14 +53,6 @@ def planned_outcomes(plan: Plan) -> list[Outcome]:
         )
         for planned in plan.tasks
     ]
-
-
-def wait_for(condition: Callable[[], bool], *, what: str) -> None:
-    """Return once the condition holds; fail when it does not come true for a long time."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited too long for {what}"
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo.house import wait_for
+from tests.support.wait import PATIENCE_S, wait_for
 from waa.demo.engine import Engine
 
 
@@ -23,7 +23,9 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 def docker(engine: Engine, *arguments: str, stdin: str = "", program: str = "docker") -> tuple[int, str, str]:
     path = f"{engine.programs}:{os.environ['PATH']}"
-    ended = subprocess.run([program, *arguments], input=stdin, capture_output=True, text=True, env={"PATH": path}, timeout=20, check=False)
+    ended = subprocess.run(
+        [program, *arguments], input=stdin, capture_output=True, text=True, env={"PATH": path}, timeout=PATIENCE_S, check=False
+    )
     return ended.returncode, ended.stdout, ended.stderr
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.wait import PATIENCE_S
 from waa.demo.guest import Guest
 from waa.demo.process import SHIMS
 
@@ -24,7 +25,7 @@ def guest(tmp_path: Path) -> Iterator[Guest]:
 
 def get(port: int, path: str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -32,7 +33,9 @@ def get(port: int, path: str) -> tuple[int, bytes]:
 
 
 def curl(*arguments: str) -> tuple[int, str]:
-    ended = subprocess.run([sys.executable, str(SHIMS / "curl.py"), *arguments], capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(
+        [sys.executable, str(SHIMS / "curl.py"), *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     return ended.returncode, ended.stdout
 
 

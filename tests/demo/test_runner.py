@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.demo.house import facts_of, outcomes_of, planned_outcomes
+from tests.support.wait import PATIENCE_S
 from waa.core.logs.fact import Dialect, RunConfigured, RunFinished, RunPlanned, RunStarted, StepDescribed, TaskInstructed, TaskRef
 from waa.core.results.specification import read_specification
 from waa.demo import run
@@ -104,7 +105,7 @@ def test_it_ends_when_the_server_is_gone(tmp_path: Path) -> None:
         assert runner.stdin is not None
         assert runner.stdout.readline().startswith(b"Waiting for the server")
         runner.stdin.close()
-        assert runner.wait(20) == 1
+        assert runner.wait(PATIENCE_S) == 1
 
 
 def test_sigterm_is_answered_as_the_real_client_does(tmp_path: Path) -> None:
@@ -113,4 +114,4 @@ def test_sigterm_is_answered_as_the_real_client_does(tmp_path: Path) -> None:
         assert runner.stdout.readline().startswith(b"Waiting for the server")
         runner.send_signal(signal.SIGTERM)
         assert runner.stdout.read().endswith(b"Interrupted by 15, shutting down\n")
-        assert runner.wait(20) == 0
+        assert runner.wait(PATIENCE_S) == 0

@@ -6,7 +6,8 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from tests.demo.house import PATIENCE_S, a_client, channel_of, lives, read_line, run, wait_for
+from tests.demo.house import a_client, channel_of, lives, read_line, run
+from tests.support.wait import PATIENCE_S, wait_for
 from waa.core.spec import Origin, VmSpec
 
 

@@ -15,7 +15,6 @@ import paramiko
 import pytest
 
 from tests.demo.house import (
-    PATIENCE_S,
     Outcome,
     a_client,
     channel_of,
@@ -26,8 +25,8 @@ from tests.demo.house import (
     processes_about,
     read_line,
     run,
-    wait_for,
 )
+from tests.support.wait import PATIENCE_S, wait_for
 from waa.core.error import Conflict, Failure, Invalid, Unavailable
 from waa.core.logs.fact import AnyFact, StepStarted
 from waa.core.logs.parser import LogParser

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.observer import Observer
-from tests.support.server import Server, wait_for
+from tests.support.server import Server
 from tests.support.sshd import Sshd
+from tests.support.wait import PATIENCE_S, wait_for
 from tests.support.winarena import WinArena
 
 VM = "lab"
@@ -64,7 +65,7 @@ class Lab:
         self.arena.set_ready(True)
         self.wait_for_vm(VM, waa_ready=True, connected=True)
 
-    def wait_for_vm(self, name: str, *, within_s: float = 30.0, **fields: object) -> dict[str, Any]:
+    def wait_for_vm(self, name: str, *, within_s: float = PATIENCE_S, **fields: object) -> dict[str, Any]:
         """What programs are told of the VM, as soon as it holds these values."""
 
         def look() -> dict[str, Any] | None:
@@ -73,7 +74,7 @@ class Lab:
 
         return wait_for(look, within_s=within_s, what=f"{name}: {fields}", hint=lambda: f"it is {self.server.vm(name)}")
 
-    def wait_for_failure(self, name: str, reason: str, *, within_s: float = 30.0) -> dict[str, Any]:
+    def wait_for_failure(self, name: str, reason: str, *, within_s: float = PATIENCE_S) -> dict[str, Any]:
         """What programs are told of the VM, as soon as it is unreachable for this reason."""
 
         def look() -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import pytest
 from tests.support.authority import Authority
 from tests.support.azure import TENANT, FakeAzure, FakeJob, Fault, Machine
 from tests.support.azure_server import LOGGED_OUT, azure_server
-from tests.support.server import wait_for
+from tests.support.wait import wait_for
 
 RUN_LOG = (Path(__file__).parents[1] / "corpus" / "generated" / "waa_up_normal.plain.log").read_bytes()
 
@@ -35,7 +35,7 @@ def test_a_service_principal_reads_everything_and_nothing_secret_is_written(tmp_
             wait_for(lambda: any(job["run_id"] for job in server.get("/api/azure-jobs")["jobs"]), what="the run")
             azure.expire_signatures()
             job.write(RUN_LOG[9000:])
-            wait_for(lambda: server.get("/api/runs")["runs"][0]["status"] == "finished", what="the end of the run", within_s=60)
+            wait_for(lambda: server.get("/api/runs")["runs"][0]["status"] == "finished", what="the end of the run")
             said = [
                 str(server.get(path)) for path in ("/api/azure-jobs", "/api/azure-job-logs?job_id=quirky_hat", "/api/azure-vms", "/api/vms")
             ]

@@ -15,8 +15,9 @@ import pytest
 
 from tests.e2e.lab import toml
 from tests.support.authority import Authority
-from tests.support.server import ROOT, Server, wait_for
+from tests.support.server import ROOT, Server
 from tests.support.tree import png
+from tests.support.wait import PATIENCE_S, wait_for
 
 LOG = ROOT / "tests" / "corpus" / "generated" / "waa_up_exception.plain.log"
 DOMAIN, TASK_ID = "libreoffice_calc", "0bf05a7d-b28b-44d2-955a-50b41e24012a-WOS"
@@ -130,7 +131,7 @@ def talker(canary: Canaries) -> Iterator[int]:
     yield listener.getsockname()[1]
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
-    thread.join(10)
+    thread.join(PATIENCE_S)
 
 
 @pytest.fixture
@@ -244,7 +245,7 @@ def test_no_planted_secret_is_printed_stored_or_served(canary: Canaries, talker:
     settings = {"demo": "off", "live_files": str(live), "status_interval_s": 1, "log_level": "debug"}
     server = Server(tmp_path, config=toml(settings, [here]))
     server.start()
-    with httpx.Client(base_url=server.url, timeout=20, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, timeout=PATIENCE_S, trust_env=False) as client:
         there = {"name": "there", "ssh_host": "127.0.0.1", "ssh_port": talker, "container": ""}
         assert client.post("/api/vms/register", json=there).status_code == 201
         refused = client.post("/api/vms/register", json={**there, "name": "bad", "vnc_url": f"http://me:{canary('VNC login')}@h/"})

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.price_list import PriceServer, an_item, price_list
-from tests.support.server import Server, wait_for
+from tests.support.server import Server
+from tests.support.wait import wait_for
 
 VM = "here"
 

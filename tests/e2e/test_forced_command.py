@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.link import eventually
-from tests.support.server import ROOT, wait_for
+from tests.support.server import ROOT
 from tests.support.sshd import Sshd, has_sshd, public_key
+from tests.support.wait import PATIENCE_S, until, wait_for
 from waa.core.error import LinkError
 from waa.core.observation import LogFound, LogKind, LogSource, StatusSeen
 from waa.core.port import Link
@@ -91,7 +91,7 @@ class Place:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=PATIENCE_S,
         )
 
     def command(self, *words: str) -> list[str]:
@@ -181,8 +181,8 @@ async def test_everything_that_waa_live_does_works_through_it(place: Place) -> N
             link, place.spec(), clock=lambda: 0.0, interval_s=1, on_status=seen.append, on_alive=lambda _: None, on_logs=logs.append
         )
         running = asyncio.create_task(watch.run())
-        await eventually(lambda: any(part.container for part in seen) and any(part.machine for part in seen), "the status")
-        await eventually(lambda: bool(logs) and len(logs[-1]) >= 2, "the logs, on the host and inside")
+        await until(lambda: any(part.container for part in seen) and any(part.machine for part in seen), "the status")
+        await until(lambda: bool(logs) and len(logs[-1]) >= 2, "the logs, on the host and inside")
         assert all(found.source.path == str(place.readable / "run.log") for found in logs[-1] if found.source.kind is not LogKind.CONTAINER)
         for kind in (LogKind.FILE, LogKind.INNER, LogKind.CONTAINER):
             got = bytearray()
@@ -194,7 +194,7 @@ async def test_everything_that_waa_live_does_works_through_it(place: Place) -> N
                 on_reset=lambda _: None,
                 on_end=lambda failure, got=got: got.extend(repr(failure).encode()),  # type: ignore[misc]
             )
-            await eventually(lambda got=got: b"hello" in got, f"the {kind} log")  # type: ignore[misc]
+            await until(lambda got=got: b"hello" in got, f"the {kind} log")  # type: ignore[misc]
             followed.close()
         for inner in (False, True):
             places = {"domain": "clock", "task_id": "it's $(1)", "roots": [str(place.readable / "results")], "inner": inner}
@@ -220,7 +220,7 @@ async def test_everything_that_waa_live_does_works_through_it(place: Place) -> N
         assert not running.done()
         running.cancel()
         await asyncio.wait({running})
-    await eventually(lambda: not commands(place), "the end of all that was started")
+    await until(lambda: not commands(place), "the end of all that was started")
 
 
 def commands(place: Place) -> list[str]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.server import Server, wait_for
+from tests.support.server import Server
 from tests.support.sshd import Sshd, has_sshd
 from tests.support.tree import png, waa_tree
+from tests.support.wait import wait_for
 from waa.core.event import EventType
 from waa.store.sql import SqlStore
 
@@ -79,12 +80,12 @@ def killed_until_done(server: Server, job_id: str, *, seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(KILLS):
         seen = partial(seen_at, server, job_id, chance.randint(0, 90))
-        job = wait_for(seen, within_s=60, what="more progress")
+        job = wait_for(seen, what="more progress")
         server.kill()
         server.start()
         if job["status"] == "completed":
             break
-    wait_for(lambda: server.get(f"/api/jobs/{job_id}")["status"] == "completed", within_s=60, what="the end of the import")
+    wait_for(lambda: server.get(f"/api/jobs/{job_id}")["status"] == "completed", what="the end of the import")
 
 
 def seen_at(server: Server, job_id: str, limit: int) -> dict[str, Any] | None:

@@ -8,7 +8,8 @@ import pytest
 
 from tests.e2e.lab import FAST, Lab, tasks, toml
 from tests.support.observer import Observer
-from tests.support.server import Server, wait_for
+from tests.support.server import Server
+from tests.support.wait import wait_for
 
 pytestmark = [pytest.mark.sshd, pytest.mark.container]
 

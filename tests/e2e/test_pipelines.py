@@ -10,7 +10,8 @@ import pytest
 from tests.e2e.lab import toml
 from tests.support.backend import Backend, Reply, backend_apart
 from tests.support.observer import Observer
-from tests.support.server import Server, wait_for
+from tests.support.server import Server
+from tests.support.wait import wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.e2e.lab import VM, Lab, names, tasks
 from tests.support.observer import Observer
-from tests.support.server import wait_for
 from tests.support.sshd import free_port
+from tests.support.wait import PATIENCE_S, wait_for
 
 pytestmark = [pytest.mark.sshd, pytest.mark.container, pytest.mark.nginx]
 
@@ -62,7 +62,7 @@ def proxy(lab: Lab, tmp_path: Path) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE_S)
 
 
 def test_events_pass_at_once(lab: Lab, proxy: str) -> None:
@@ -81,7 +81,7 @@ def test_events_pass_at_once(lab: Lab, proxy: str) -> None:
 
 def test_panels_pass_at_once(lab: Lab, proxy: str) -> None:
     lab.make_ready()
-    with httpx.stream("GET", f"{proxy}/stream?panels=vms,tasks", timeout=30, trust_env=False) as answer:
+    with httpx.stream("GET", f"{proxy}/stream?panels=vms,tasks", timeout=PATIENCE_S, trust_env=False) as answer:
         assert answer.status_code == 200
         assert "x-accel-buffering" not in answer.headers  # it was for nginx
         text = ""

@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from tests.support.authority import Authority
-from tests.support.server import ROOT, Server, wait_for
+from tests.support.server import ROOT, Server
 from tests.support.sshd import free_port
+from tests.support.wait import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.nginx
 
@@ -39,7 +40,7 @@ class Front:
     def client(self) -> httpx.Client:
         """Calls from an address of its own, by HTTPS."""
         return httpx.Client(
-            base_url=self.url, transport=httpx.HTTPTransport(verify=self.trust, local_address=FAR), timeout=20, trust_env=False
+            base_url=self.url, transport=httpx.HTTPTransport(verify=self.trust, local_address=FAR), timeout=PATIENCE_S, trust_env=False
         )
 
 
@@ -116,7 +117,7 @@ def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     finally:
         if process is not None:
             os.killpg(process.pid, signal.SIGKILL)  # asked politely, Caddy waits for streams to end
-            process.wait(20)
+            process.wait(PATIENCE_S)
         server.stop()
 
 
@@ -203,7 +204,7 @@ def test_what_only_this_machine_may_do_is_refused_through_the_proxy(front: Front
 
 def test_many_streams_pass_side_by_side(front: Front) -> None:
     """No connection is kept from others by one that stays open."""
-    opened = threading.Barrier(6, timeout=20)
+    opened = threading.Barrier(6, timeout=PATIENCE_S)
     failures: list[str] = []
 
     def read() -> None:
@@ -218,7 +219,7 @@ def test_many_streams_pass_side_by_side(front: Front) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert failures == []
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from tests.e2e.lab import FAST, Lab, names, tasks, toml
 from tests.support.observer import Observer
-from tests.support.server import Server, wait_for
+from tests.support.server import Server
 from tests.support.sshd import Sshd
+from tests.support.wait import wait_for
 from waa.probes.script import MARK
 from waa.store.sql import SqlStore
 

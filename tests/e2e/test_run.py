@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.lab import VM, Lab, names, tasks
-from tests.support.server import wait_for
+from tests.support.wait import wait_for
 
 pytestmark = [pytest.mark.sshd, pytest.mark.container]
 

@@ -214,7 +214,6 @@ def test_names_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
 
 
 @given(name=st.lists(st.sampled_from([*"./\\:a\0\x1bCé", ".."]), max_size=12).map("".join))
-@settings(deadline=None)
 def test_no_name_is_written_outside(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     try:
         path = checked_path(name)
@@ -402,7 +401,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
 
 
 @given(tail=st.binary(max_size=2000))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_any_bytes_behind_a_beginning_are_refused_or_harmless(tail: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("any")
     for data in (a_tar({TRAJ: b"x"})[:512] + tail, a_zip({TRAJ: b"x"})[:60] + tail + a_zip({TRAJ: b"x"})[-60:]):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.wait import PATIENCE_S
 from tests.support.winarena import RESULTS_DIR, WinArena, is_available
 from tests.support.winarena_watch import Seen, watching
 from waa.core.observation import Container, GuestProbe, LogKind, LogSource, Runner, SetupPage
@@ -107,7 +108,7 @@ async def test_nothing_of_ours_stays_inside_or_outside(arena: WinArena) -> None:
         await seen.until(lambda: seen.is_ready)
         await seen.follow(inner(arena))
         assert script.MARK in await asyncio.to_thread(arena.processes)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while script.MARK in await asyncio.to_thread(arena.processes):
             await asyncio.to_thread(arena.exec, "sleep", "0.05")
 

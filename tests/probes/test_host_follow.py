@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.probes.test_host_script import a_spec, place
+from tests.support.wait import PATIENCE_S
 from tests.support.winarena_watch import Seen, Tail, watching
 from waa.core.observation import LogKind, LogSource
 from waa.core.status import Reason
@@ -181,7 +182,7 @@ async def test_no_byte_is_lost_or_doubled_while_a_busy_writer_rotates(tmp_path: 
                     written.append(text)
                     file.write(text)
             if generation < 3:
-                rotated.acquire(timeout=20)
+                rotated.acquire(timeout=PATIENCE_S)
                 log.rename(tmp_path / f"log.{generation}")
 
     rotated = threading.Semaphore(0)

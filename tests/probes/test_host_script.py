@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.server import wait_for
+from tests.support.wait import PATIENCE_S, wait_for
 from tests.support.winarena_watch import Seen, ShellLink, busybox_folder, session_members, watching
 from waa.core.error import Failure
 from waa.core.observation import Container, LogKind, LogSource, Machine, Runner
@@ -28,7 +28,6 @@ from waa.probes.section import read_logs
 
 PROGRAMS = {"status": script._STATUS, "inner": script._INNER, "follow": script._FOLLOW, "container": script._CONTAINER_LOG}
 SHELLS = ["dash", "bash", "busybox"]
-DEADLINE_S = 20.0
 
 
 class Place:
@@ -104,7 +103,7 @@ def frames_of(process: subprocess.Popen[bytes]) -> Iterator[Frame]:
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        while selector.select(DEADLINE_S):
+        while selector.select(PATIENCE_S):
             data = os.read(process.stdout.fileno(), 65536)
             if not data:
                 return
@@ -137,7 +136,7 @@ def test_a_command_line_is_one_line_and_says_nothing_of_the_configuration() -> N
 def test_without_a_ping_the_program_ends_by_itself_with_all_it_started() -> None:
     with running(script.launch_command(), input_for(a_spec(), dead_s=1)) as process:
         assert sum(frame.name == "beat" for frame in frames_of(process)) >= 1
-        process.wait(DEADLINE_S)
+        process.wait(PATIENCE_S)
         assert session_members(process.pid) == []
 
 
@@ -146,7 +145,7 @@ def test_the_end_of_the_input_ends_it_at_once_with_all_it_started() -> None:
         assert frame_of(process, "beat")
         assert process.stdin is not None
         process.stdin.close()
-        process.wait(DEADLINE_S)
+        process.wait(PATIENCE_S)
         # Killed by their leader, which has ended: the kernel takes them away soon.
         wait_for(lambda: not [line for line in session_members(process.pid) if script.MARK in line], what="the end of what it started")
 
@@ -162,7 +161,7 @@ HOSTILE = st.text(st.sampled_from("'\"`$();&|<>\\ *?[]{}!#~%\t-=abé\U0001f600")
 )
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10)
 @given(
     hostile=HOSTILE | st.sampled_from(["$(touch pwned)", "`touch pwned`", "'; touch pwned; '", '"; touch pwned; "', "-n", "a\\nb", "%s%n"])
 )
@@ -184,7 +183,7 @@ def test_no_name_is_ever_run_and_every_file_is_found_under_it(hostile: str, tmp_
     assert os.listdir(folder) == [hostile]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(domain=HOSTILE, task_id=HOSTILE)
 def test_a_result_is_found_by_exactly_its_names(domain: str, task_id: str, tmp_path: Path) -> None:
     root = tmp_path / uuid.uuid4().hex

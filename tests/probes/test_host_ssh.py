@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.sshd import PROGRAM, Sshd
+from tests.support.wait import PATIENCE_S
 from tests.support.winarena import WinArena, is_available
 from tests.support.winarena_watch import watching
 from waa.core.observation import LogKind, LogSource
@@ -65,7 +66,7 @@ async def test_watch_and_follow_over_ssh_leave_nothing_behind(arena: WinArena, t
                 await seen.until(lambda: seen.error is not None, "end of the link")
                 assert seen.error is not None
                 assert seen.error.failure.reason in (Reason.CLOSED, Reason.NETWORK)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(PATIENCE_S):
                 while ours(log) or script.MARK in await asyncio.to_thread(arena.processes):
                     await asyncio.to_thread(arena.exec, "sleep", "0.05")
         finally:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.link import Recorder, eventually
+from tests.support.link import Recorder
 from tests.support.sshd import Sshd, has_sshd, is_running
+from tests.support.wait import until
 from waa.core.error import LinkError
 from waa.core.port import LinkOpener
 from waa.core.spec import Transport, VmSpec
@@ -68,7 +69,7 @@ async def test_a_command_reaches_the_shell_as_it_is(opener: LinkOpener, spec: Vm
     text = """it's "quoted" $HOME `id` \\n ü\n; # !"""
     recorder = Recorder()
     await recorder.start(link, f"printf %s '{text.replace(chr(39), chr(39) + chr(92) + chr(39) + chr(39))}'")
-    await eventually(lambda: bool(recorder.ends), "the end")
+    await until(lambda: bool(recorder.ends), "the end")
     assert recorder.out.decode() == text
     assert (await link.run("cat; (exit 4)")).exit_status == 4  # its standard input is empty, its own lines stay lines
     assert (await link.run("if true; then echo 'open")).exit_status == 2
@@ -80,12 +81,12 @@ async def test_a_long_command_talks_both_ways_and_ends_once(opener: LinkOpener, 
     link = await opener.open(spec)
     recorder = Recorder()
     process = await recorder.start(link, "echo ready >&2; while read -r line; do echo got $line; [ $line = stop ] && exit 7; done")
-    await eventually(lambda: recorder.err == b"ready\n", "the first word")
+    await until(lambda: recorder.err == b"ready\n", "the first word")
     for number in range(3):
         process.write(f"{number}\n".encode())
-        await eventually(lambda: recorder.out.endswith(f"got {number}\n".encode()), "an answer")  # noqa: B023 - awaited here
+        await until(lambda: recorder.out.endswith(f"got {number}\n".encode()), "an answer")  # noqa: B023 - awaited here
     process.write(b"stop\n")
-    await eventually(lambda: bool(recorder.ends), "the end")
+    await until(lambda: bool(recorder.ends), "the end")
     process.write(b"too late\n")
     process.close()
     process.close()
@@ -102,7 +103,7 @@ async def test_much_input_arrives_whole(opener: LinkOpener, spec: VmSpec) -> Non
     process = await recorder.start(link, "sleep 0.1; head -c 900000 | wc -c")
     for _ in range(9):
         process.write(bytes(100_000))
-    await eventually(lambda: recorder.ends == [0], "the end")
+    await until(lambda: recorder.ends == [0], "the end")
     assert int(recorder.out) == 900_000
     await link.close()
     await opener.close()
@@ -112,7 +113,7 @@ async def test_a_signal_ends_a_command_with_minus_one(opener: LinkOpener, spec: 
     link = await opener.open(spec)
     recorder = Recorder()
     await recorder.start(link, "kill -9 $$")
-    await eventually(lambda: bool(recorder.ends), "the end")
+    await until(lambda: bool(recorder.ends), "the end")
     assert recorder.ends == [-1]
     await link.close()
     await opener.close()
@@ -122,11 +123,11 @@ async def test_closing_a_process_ends_it_there_and_silences_it_here(opener: Link
     link = await opener.open(spec)
     recorder = Recorder()
     process = await recorder.start(link, STAY)
-    await eventually(lambda: b"\n" in recorder.out, "its pid")
+    await until(lambda: b"\n" in recorder.out, "its pid")
     pid = int(recorder.out)
     process.close()
-    await eventually(lambda: not is_running(pid), "the end of the command")
-    await eventually(lambda: bool(recorder.ends), "the word of the end")
+    await until(lambda: not is_running(pid), "the end of the command")
+    await until(lambda: bool(recorder.ends), "the word of the end")
     assert recorder.ends == [None]
     assert (await link.run("echo still open")).stdout == b"still open\n"
     await link.close()
@@ -138,7 +139,7 @@ async def test_closing_a_link_ends_all_that_runs_on_it(opener: LinkOpener, spec:
     recorders = [Recorder(), Recorder()]
     for recorder in recorders:
         await recorder.start(link, STAY)
-    await eventually(lambda: all(b"\n" in recorder.out for recorder in recorders), "their pids")
+    await until(lambda: all(b"\n" in recorder.out for recorder in recorders), "their pids")
     waiting = asyncio.create_task(link.wait_closed())
     running = asyncio.create_task(link.run("sleep 60"))
     await asyncio.sleep(0)
@@ -150,8 +151,8 @@ async def test_closing_a_link_ends_all_that_runs_on_it(opener: LinkOpener, spec:
     assert broken.value.failure.reason is Reason.CLOSED
     for recorder in recorders:
         pid = int(recorder.out)
-        await eventually(lambda: not is_running(pid), "the end of a command")  # noqa: B023 - awaited here
-        await eventually(lambda: recorder.ends == [None], "the word of the end")  # noqa: B023
+        await until(lambda: not is_running(pid), "the end of a command")  # noqa: B023 - awaited here
+        await until(lambda: recorder.ends == [None], "the word of the end")  # noqa: B023
     with pytest.raises(LinkError) as refused:
         await link.run("true")
     assert refused.value.failure.reason is Reason.CLOSED
@@ -162,11 +163,11 @@ async def test_a_command_that_takes_too_long_is_ended_on_the_machine(opener: Lin
     link = await opener.open(spec)
     note = tmp_path / "pid"
     running = asyncio.create_task(link.run(f"echo $$ > {note}.new; mv {note}.new {note}; sleep 61", timeout_s=1.0))
-    await eventually(note.exists, "its pid")
+    await until(note.exists, "its pid")
     with pytest.raises(LinkError) as late:
         await running
     assert late.value.failure.reason is Reason.TIMEOUT
-    await eventually(lambda: not is_running(int(note.read_text())), "the end of the command")
+    await until(lambda: not is_running(int(note.read_text())), "the end of the command")
     assert (await link.run("echo fine")).stdout == b"fine\n"
     await link.close()
     await opener.close()
@@ -188,7 +189,7 @@ async def test_a_paused_command_is_held_back(opener: LinkOpener, spec: VmSpec) -
     link = await opener.open(spec)
     recorder = Recorder()
     process = await recorder.start(link, "seq 1 2000000")
-    await eventually(lambda: len(recorder.out) > 10_000, "some output")
+    await until(lambda: len(recorder.out) > 10_000, "some output")
     process.pause()
     process.pause()
     await link.run("true")  # a round trip later, all that was under way has come
@@ -196,7 +197,7 @@ async def test_a_paused_command_is_held_back(opener: LinkOpener, spec: VmSpec) -
     await link.run("true")
     assert len(recorder.out) == held
     process.resume()
-    await eventually(lambda: len(recorder.out) > held + 4_000_000, "much more output")
+    await until(lambda: len(recorder.out) > held + 4_000_000, "much more output")
     process.close()
     numbers = recorder.out[: recorder.out.rindex(b"\n")].split(b"\n")
     assert numbers == [b"%d" % number for number in range(1, len(numbers) + 1)]
@@ -213,7 +214,7 @@ async def test_the_end_waits_for_output_that_was_held_back(opener: LinkOpener, s
     await link.run("true")
     assert recorder.ends == []
     process.resume()
-    await eventually(lambda: bool(recorder.ends), "the end")
+    await until(lambda: bool(recorder.ends), "the end")
     assert (bytes(recorder.out), recorder.ends) == (b"last words\n", [5])
     await link.close()
     await opener.close()

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.link import Recorder, eventually
+from tests.support.link import Recorder
+from tests.support.wait import until
 from waa.core.error import Invalid, LinkError
 from waa.core.observation import LogKind, LogSource
 from waa.core.results.tree import FileListed
@@ -26,7 +27,7 @@ from waa.probes.local import LocalLink
 from waa.probes.screens import sums_command
 
 PROGRAM = "waa-canary-program"
-LINK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+LINK = settings(max_examples=25)
 
 ATTACKS = (
     f"$({PROGRAM})",
@@ -254,7 +255,7 @@ def test_a_log_of_any_name_is_followed(name: str, sandbox: Sandbox) -> None:
         followed = await watch.follow(
             source, 0, on_data=got.extend, on_reset=lambda _: None, on_end=lambda failure: got.extend(repr(failure).encode())
         )
-        await eventually(lambda: len(got) >= 6, "the log's bytes")
+        await until(lambda: len(got) >= 6, "the log's bytes")
         followed.close()
         assert bytes(got) == b"hello\n"
 
@@ -290,7 +291,7 @@ def test_a_vm_of_any_fields_is_watched(data: st.DataObject, sandbox: Sandbox) ->
         heard = Recorder()
         process = await heard.start(link, script.launch_command())
         process.write(script.status_input(vm, tick_s=0.05, every=1, slow_s=1, host_logs=[vm.log_path], inner_log=vm.log_path))
-        await eventually(lambda: b"@logs" in heard.out and b"@runner" in heard.out, "its first look")
+        await until(lambda: b"@logs" in heard.out and b"@runner" in heard.out, "its first look")
         process.close()
 
     run(look)
@@ -300,7 +301,7 @@ def test_a_vm_of_any_fields_is_watched(data: st.DataObject, sandbox: Sandbox) ->
 SH = (("/bin/sh",), ("bash",), ("busybox", "sh"))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(domain=NAMES, task_id=NAMES, root=NAMES.filter(bool), shell=st.sampled_from(SH), prefix=st.booleans())
 def test_every_command_hands_its_words_on_unchanged(
     domain: str, task_id: str, root: str, shell: Sequence[str], prefix: bool, sandbox: Sandbox

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.wait import PATIENCE_S
 from waa.core.stall import count_same
 from waa.probes.screens import read_sums, sums_command
 
@@ -23,7 +24,7 @@ def shots(folder: Path, *contents: bytes, pattern: str = "screenshot-step_{}_202
 
 def asked(root: Path, *, domain: str = "vlc", task_id: str = "t1", newest: int = 4, shell: str = "/bin/sh") -> tuple[str, ...]:
     command = sums_command(domain=domain, task_id=task_id, roots=[str(root)], newest=newest)
-    done = subprocess.run([shell, "-c", command], capture_output=True, check=True, cwd=root, timeout=20)
+    done = subprocess.run([shell, "-c", command], capture_output=True, check=True, cwd=root, timeout=PATIENCE_S)
     assert done.stderr == b""
     return read_sums(done.stdout, newest=newest)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.link import Recorder, eventually, open_files
+from tests.support.link import Recorder, open_files
 from tests.support.sshd import SshAgent, Sshd, free_port, has_sshd, known_hosts_line, make_certificate, make_key, public_key
+from tests.support.wait import PATIENCE_S, until
 from waa.core.error import Failure, LinkError
 from waa.core.port import Link
 from waa.core.spec import VmSpec
@@ -73,11 +74,11 @@ async def test_a_line_arrives_as_it_is_written(spec: VmSpec, tmp_path: Path) -> 
     async with opened(spec, tmp_path) as link:
         recorder = Recorder()
         await recorder.start(link, f"exec tail -n 1 -F {log}")
-        await eventually(lambda: recorder.out == b"old\n", "the old line")
+        await until(lambda: recorder.out == b"old\n", "the old line")
         for number in range(20):
             with log.open("a") as file:
                 file.write(f"line {number}\n")
-            await eventually(lambda: recorder.out.endswith(f"line {number}\n".encode()), "the new line")  # noqa: B023 - awaited here
+            await until(lambda: recorder.out.endswith(f"line {number}\n".encode()), "the new line")  # noqa: B023 - awaited here
     assert recorder.out.decode().splitlines() == ["old", *(f"line {number}" for number in range(20))]
 
 
@@ -99,14 +100,14 @@ async def test_a_flood_is_bounded_and_leaves_the_others_alone(spec: VmSpec, tmp_
     async with opened(spec, tmp_path, limits=limits) as link:
         before = resident_bytes()
         process = await link.start("head -c 100000000 /dev/zero", on_stdout=count, on_stderr=count, on_end=ended.append)
-        await eventually(lambda: total > 10_000_000, "the flood")
+        await until(lambda: total > 10_000_000, "the flood")
         process.pause()
         held = total
         for _ in range(3):
             assert (await link.run("echo through")).stdout == b"through\n"
         assert total == held
         process.resume()
-        await eventually(lambda: bool(ended), "the end", deadline_s=25)
+        await until(lambda: bool(ended), "the end")
         assert resident_bytes() - before < 40_000_000
     assert (total, ended) == (100_000_000, [0])
     assert biggest <= limits.turn_bytes
@@ -118,7 +119,7 @@ async def test_a_flood_is_slowed_to_its_rate(spec: VmSpec, tmp_path: Path) -> No
         recorder = Recorder()
         start = loop.time()
         process = await recorder.start(link, "cat /dev/zero")
-        await eventually(lambda: len(recorder.out) > 1_500_000, "more than the first second's allowance")
+        await until(lambda: len(recorder.out) > 1_500_000, "more than the first second's allowance")
         assert len(recorder.out) <= 1_000_000 * (loop.time() - start) + 1_000_000 + 65536
         process.close()
 
@@ -300,13 +301,13 @@ async def test_a_killed_session_is_told_and_another_can_be_opened(spec: VmSpec, 
         async with opened(own, tmp_path) as link:
             recorder = Recorder()
             await recorder.start(link, "echo up; cat")
-            await eventually(lambda: recorder.out == b"up\n", "the command")
+            await until(lambda: recorder.out == b"up\n", "the command")
             running = asyncio.create_task(link.run("sleep 60"))
             server.kill_sessions()
-            error = await asyncio.wait_for(link.wait_closed(), 15)
+            error = await asyncio.wait_for(link.wait_closed(), PATIENCE_S)
             assert error.failure.reason is Reason.CLOSED
             assert "127.0.0.1" in error.failure.message
-            await eventually(lambda: recorder.ends == [None], "the word of the end")
+            await until(lambda: recorder.ends == [None], "the word of the end")
             with pytest.raises(LinkError):
                 await running
             with pytest.raises(LinkError):
@@ -324,7 +325,7 @@ async def test_a_server_that_stops_answering_ends_the_link_at_the_next_command(s
             with pytest.raises(LinkError) as caught:
                 await link.run("true", timeout_s=20)
             assert caught.value.failure.reason is Reason.TIMEOUT
-            assert (await asyncio.wait_for(link.wait_closed(), 15)).failure.reason is Reason.TIMEOUT
+            assert (await asyncio.wait_for(link.wait_closed(), PATIENCE_S)).failure.reason is Reason.TIMEOUT
 
 
 async def test_a_command_that_takes_no_input_ends_the_link_rather_than_fill_the_memory(spec: VmSpec, tmp_path: Path) -> None:
@@ -333,7 +334,7 @@ async def test_a_command_that_takes_no_input_ends_the_link_rather_than_fill_the_
         for _ in range(50):
             process.write(bytes(100_000))
             await asyncio.sleep(0)
-        assert (await asyncio.wait_for(link.wait_closed(), 15)).failure.reason is Reason.TIMEOUT
+        assert (await asyncio.wait_for(link.wait_closed(), PATIENCE_S)).failure.reason is Reason.TIMEOUT
 
 
 async def test_a_stopped_server_is_a_timeout(spec: VmSpec, tmp_path: Path) -> None:
@@ -404,7 +405,7 @@ async def bad_server(first: bytes, dripping: bytes, *, ending: bool) -> AsyncIte
         over.set()
         server.close()
         await server.wait_closed()
-        await eventually(lambda: not guests, "the end of its conversations")
+        await until(lambda: not guests, "the end of its conversations")
 
 
 @pytest.mark.parametrize(
@@ -430,7 +431,7 @@ async def test_a_bad_server_fails_by_name_and_leaves_nothing(
     async with bad_server(first, dripping, ending=ending) as port:
         failure = await failure_of(replace(spec, ssh_port=port), tmp_path, limits=SHORT)
     assert failure.reason is reason
-    await eventually(lambda: open_files() <= files and threading.active_count() <= threads, "nothing being left")
+    await until(lambda: open_files() <= files and threading.active_count() <= threads, "nothing being left")
 
 
 async def test_dead_hosts_do_not_delay_a_live_one(spec: VmSpec, tmp_path: Path) -> None:
@@ -467,7 +468,7 @@ async def test_a_cancelled_open_leaves_nothing(spec: VmSpec, tmp_path: Path) -> 
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await opener.close()
-    await eventually(lambda: open_files() <= files and threading.active_count() <= threads, "nothing being left")
+    await until(lambda: open_files() <= files and threading.active_count() <= threads, "nothing being left")
 
 
 async def test_a_cancelled_command_leaves_the_link_open(spec: VmSpec, tmp_path: Path) -> None:
@@ -496,4 +497,4 @@ async def test_fifty_links_leave_no_file_and_no_thread(spec: VmSpec, tmp_path: P
     for group in range(5):
         await asyncio.gather(*(cycle(group + number) for number in range(10)))
     await opener.close()
-    await eventually(lambda: open_files() <= files and threading.active_count() <= threads, "nothing being left")
+    await until(lambda: open_files() <= files and threading.active_count() <= threads, "nothing being left")

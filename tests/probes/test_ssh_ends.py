@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.link import Recorder, eventually
+from tests.support.link import Recorder
 from tests.support.netns import FarNetwork, can_cut
-from tests.support.sshd import Sshd, has_sshd, is_running, wait_until
+from tests.support.sshd import Sshd, has_sshd, is_running
+from tests.support.wait import until, wait_for
 from waa.core.error import LinkError
 from waa.core.spec import VmSpec
 from waa.core.status import Reason
@@ -49,12 +50,12 @@ def test_nothing_stays_on_the_machine_when_the_monitor_is_killed(tmp_path: Path)
             if monitor.stdout is None:
                 raise AssertionError("its output is a pipe")
             pids = [int(word) for word in monitor.stdout.readline().split()]
-            wait_until(stuck.exists, "the second command")
+            wait_for(stuck.exists, what="the second command")
             pids.append(int(stuck.read_text()))
             assert all(is_running(pid) for pid in pids)
             monitor.kill()
-        wait_until(lambda: not any(is_running(pid) for pid in pids), "the end of all commands")
-        wait_until(lambda: not server.sessions(), "the end of the connection")
+        wait_for(lambda: not any(is_running(pid) for pid in pids), what="the end of all commands")
+        wait_for(lambda: not server.sessions(), what="the end of the connection")
 
 
 @pytest.mark.netns
@@ -67,11 +68,11 @@ async def test_a_pulled_cable_is_noticed_and_a_new_link_opens_when_it_is_back(tm
         link = await opener.open(spec)
         recorder = Recorder()
         await recorder.start(link, "echo up; cat")
-        await eventually(lambda: recorder.out == b"up\n", "the command")
+        await until(lambda: recorder.out == b"up\n", "the command")
         network.pull_out()
         error = await asyncio.wait_for(link.wait_closed(), 14)  # the keepalives take 8 s
         assert error.failure.reason in (Reason.NETWORK, Reason.CLOSED)
-        await eventually(lambda: recorder.ends == [None], "the word of the end")
+        await until(lambda: recorder.ends == [None], "the word of the end")
         with pytest.raises(LinkError) as caught:
             await opener.open(spec)
         assert caught.value.failure.reason in (Reason.NETWORK, Reason.TIMEOUT)

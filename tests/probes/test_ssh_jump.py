@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.link import Recorder, eventually, open_files
+from tests.support.link import Recorder, open_files
 from tests.support.sshd import PROGRAM, Sshd, free_port, has_sshd, known_hosts_line, make_key, public_key
+from tests.support.wait import PATIENCE_S, until
 from waa.core.error import Failure, LinkError
 from waa.core.port import Link
 from waa.core.spec import VmSpec
@@ -75,11 +76,11 @@ async def test_a_jump_host_leads_to_the_vm_and_leaves_nothing_behind(jump: Sshd,
         assert (await link.run("echo hello")).stdout == b"hello\n"
         recorder = Recorder()
         await recorder.start(link, "head -c 5000000 /dev/zero")
-        await eventually(lambda: recorder.ends == [0], "the end")
+        await until(lambda: recorder.ends == [0], "the end")
         assert len(recorder.out) == 5_000_000
     assert any("Accepted publickey" in line for line in jump.log[before:])
-    await eventually(lambda: open_files() <= files and threading.active_count() <= threads, "nothing being left")
-    await eventually(lambda: not jump.sessions() and not far.sessions(), "the end of the sessions")
+    await until(lambda: open_files() <= files and threading.active_count() <= threads, "nothing being left")
+    await until(lambda: not jump.sessions() and not far.sessions(), "the end of the sessions")
 
 
 async def test_a_chain_of_jump_hosts_is_followed(jump: Sshd, far: Sshd, tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ async def test_the_death_of_a_jump_host_ends_the_link(tmp_path: Path, far: Sshd)
         spec = VmSpec(name="vm", proxy_jump=f"{jump.user}@127.0.0.1:{jump.port}", **far.spec_fields())
         async with opened(replace(spec, known_hosts=str(known)), tmp_path) as link:
             jump.kill_sessions()
-            error = await asyncio.wait_for(link.wait_closed(), 15)
+            error = await asyncio.wait_for(link.wait_closed(), PATIENCE_S)
             assert error.failure.reason is Reason.CLOSED
 
 
@@ -173,7 +174,7 @@ async def test_a_proxy_command_is_the_way(far: Sshd, tmp_path: Path) -> None:
     write_config(tmp_path, f"Host 127.0.0.1\n    ProxyCommand {PROGRAM} -i -f {shlex.quote(str(config))}\n")
     async with opened(VmSpec(name="vm", **far.spec_fields()), tmp_path) as link:
         assert (await link.run("echo hello")).stdout == b"hello\n"
-    await eventually(lambda: open_files() <= files and threading.active_count() <= threads, "nothing being left")
+    await until(lambda: open_files() <= files and threading.active_count() <= threads, "nothing being left")
 
 
 async def test_a_proxy_command_that_fails_is_quoted(far: Sshd, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from tests.support.wait import PATIENCE_S
 from waa.core.error import Unavailable
 from waa.core.event import Change, Event, EventType
 from waa.core.observation import LogCursor
@@ -35,7 +36,7 @@ class WatchedStore:
 
     def append(self, changes: Sequence[Change], cursors: Sequence[LogCursor] = ()) -> list[Event]:
         self.threads.add(threading.current_thread().name)
-        if not self.gate.wait(15):
+        if not self.gate.wait(PATIENCE_S):
             raise TimeoutError("nobody opened the gate")
         if self.fail:
             self.fail -= 1

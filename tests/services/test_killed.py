@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.core.builders import CONTAINER, FILE, T0, a_spec
+from tests.support.wait import PATIENCE_S
 from waa.core.entity import Entity, Task
 from waa.core.event import EventType
 from waa.core.logs.parser import LogParser
@@ -84,7 +85,7 @@ def feed_until_killed(database: Path, seed: int, ticks: int) -> bool:
         pass
     finally:
         ours.close()
-    child.join(20)
+    child.join(PATIENCE_S)
     return child.exitcode == 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.support.wait import until
+from tests.support.wait import PATIENCE_S, until
 from waa.core.entity import RunId, Task, Vm
 from waa.core.error import Failure, LinkError, NotFound, Unavailable
 from waa.core.logs.excerpt import Excerpt
@@ -409,7 +409,7 @@ async def test_a_vm_can_be_forgotten_at_every_moment_of_the_end_of_its_link(turn
         house.vm.break_link(Failure(reason=Reason.CLOSED, message="gone"))
         for _ in range(turns):
             await asyncio.sleep(0)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await house.monitor.forget("vm")
         assert "vm" not in house.recorder.state.vms
 

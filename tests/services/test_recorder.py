@@ -10,7 +10,7 @@ import pytest
 
 from tests.core.builders import FILE, INNER, T0, a_cursor, a_log_read, a_spec, task_facts
 from tests.services.stores import WatchedStore
-from tests.support.link import eventually
+from tests.support.wait import until
 from waa.core.error import Failure, Unavailable
 from waa.core.event import Event, EventType
 from waa.core.logs import fact as f
@@ -102,7 +102,7 @@ async def test_nothing_is_shown_before_the_store_has_it() -> None:
     async with recording(store) as recorder:
         store.gate.clear()
         waiting = asyncio.create_task(recorder.record(NAMED, wait=True))
-        await eventually(lambda: any(name.startswith("recorder") for name in store.threads) and recorder.pending == 0, "the append")
+        await until(lambda: any(name.startswith("recorder") for name in store.threads) and recorder.pending == 0, "the append")
         assert (recorder.state.vms, recorder.hub.last_event_id, waiting.done()) == ({}, 0, False)
         store.gate.set()
         await waiting
@@ -114,7 +114,7 @@ async def test_a_burst_is_committed_in_groups() -> None:
     async with recording(store) as recorder:
         store.gate.clear()
         await recorder.record(NAMED)
-        await eventually(lambda: recorder.pending == 0, "the first commit to begin")
+        await until(lambda: recorder.pending == 0, "the first commit to begin")
         for number in range(1, 301):
             await recorder.record(a_status(number))
         store.gate.set()
@@ -130,7 +130,7 @@ async def test_a_commit_has_a_bound_in_changes_too(monkeypatch: pytest.MonkeyPat
     async with recording(store) as recorder:
         store.gate.clear()
         await recorder.record(NAMED)
-        await eventually(lambda: recorder.pending == 0, "the first commit to begin")
+        await until(lambda: recorder.pending == 0, "the first commit to begin")
         for number in range(1, 26):
             await recorder.record(a_status(number))
         store.gate.set()
@@ -144,7 +144,7 @@ async def test_record_waits_where_too_much_waits(monkeypatch: pytest.MonkeyPatch
     async with recording(store) as recorder:
         store.gate.clear()
         await recorder.record(NAMED)
-        await eventually(lambda: recorder.pending == 0, "the first commit to begin")
+        await until(lambda: recorder.pending == 0, "the first commit to begin")
         for number in range(1, 6):
             await recorder.record(a_status(number))
         late = [asyncio.create_task(recorder.record(a_status(number))) for number in range(6, 20)]
@@ -221,7 +221,7 @@ async def test_a_cursor_without_events_is_written_when_it_is_due_and_on_close() 
     async with recording(store, cursor_delay_s=0.001) as recorder:
         await recorder.record(NAMED, wait=True)
         await recorder.record(a_log_read(offset=10))
-        await eventually(lambda: store.appends[-1] == ([], [a_cursor(offset=10)]), "the cursor")
+        await until(lambda: store.appends[-1] == ([], [a_cursor(offset=10)]), "the cursor")
     async with recording(store) as recorder:
         await recorder.record(a_log_read(offset=20))
     assert store.inner.load().cursors == [a_cursor(offset=20)]
@@ -236,7 +236,7 @@ async def test_a_log_is_read_on_where_its_vm_went_but_not_the_demos(origin: Orig
         await recorder.record(named, wait=True)
         store.gate.clear()
         await recorder.record(LinkOpened(vm="vm-1", at=T0))
-        await eventually(lambda: recorder.pending == 0, "a commit to begin")
+        await until(lambda: recorder.pending == 0, "a commit to begin")
         await recorder.record(a_log_read(STARTED, offset=10))
         await recorder.record(VmForgotten(vm="vm-1", at=T0))
         await recorder.record(a_log_read(STARTED, offset=20))
@@ -258,10 +258,10 @@ async def test_a_store_that_fails_for_a_while_loses_and_doubles_nothing(caplog: 
         burst = a_burst()
         for number, observation in enumerate(burst):
             if number % 7 == 0:
-                await eventually(lambda: store.fail == 0, "the last failure")
+                await until(lambda: store.fail == 0, "the last failure")
                 store.fail = 3
             await recorder.record(observation)
-        await eventually(lambda: store.fail == 0 and recorder.pending == 0 and recorder.healthy, "the store to recover")
+        await until(lambda: store.fail == 0 and recorder.pending == 0 and recorder.healthy, "the store to recover")
         await recorder.flush()
         assert recorder.state == state
     assert store.inner.events_since(0) == expected.events_since(0)
@@ -281,7 +281,7 @@ async def test_while_the_store_fails_callers_are_told_and_the_observation_is_kep
             await recorder.flush()
         assert (recorder.healthy, recorder.state.vms) == (False, {})
         store.fail = 0
-        await eventually(lambda: recorder.healthy, "the store to recover")
+        await until(lambda: recorder.healthy, "the store to recover")
         await recorder.flush()
         assert list(recorder.state.vms) == ["vm-1"]
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == [
@@ -293,7 +293,7 @@ async def test_an_unexpected_error_of_the_store_is_retried_too(caplog: pytest.Lo
     store = WatchedStore(MemoryStore(), fail=2, error=LookupError("odd"))
     async with recording(store) as recorder:
         await recorder.record(NAMED)
-        await eventually(lambda: bool(recorder.state.vms), "the retry")
+        await until(lambda: bool(recorder.state.vms), "the retry")
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "LookupError: odd" in caplog.text
 
@@ -303,7 +303,7 @@ async def test_what_the_store_refuses_until_the_end_is_given_up_and_said(caplog:
     async with recording(store) as recorder:
         await recorder.record(NAMED)
         waiting = asyncio.create_task(recorder.record(a_status(1), wait=True))
-        await eventually(lambda: not recorder.healthy, "the failure")
+        await until(lambda: not recorder.healthy, "the failure")
     with pytest.raises(Unavailable):
         await waiting
     assert "given up on close changes=1" in caplog.text

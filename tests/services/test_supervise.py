@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from tests.support.link import eventually
+from tests.support.wait import until
 from waa.services.supervise import Supervisor, attempt, backoff_s
 
 
@@ -44,7 +44,7 @@ async def test_work_that_returns_is_over() -> None:
 
     supervisor = a_supervisor()
     supervisor.start("once", work)
-    await eventually(lambda: not supervisor.names, "its end")
+    await until(lambda: not supervisor.names, "its end")
     supervisor.start("once", work)
     await supervisor.close()
 
@@ -87,7 +87,7 @@ async def test_work_that_waits_to_begin_again_can_be_stopped(caplog: pytest.LogC
 
     supervisor = Supervisor(min_delay_s=3600, max_delay_s=3600)
     supervisor.start("a", work)
-    await eventually(lambda: bool(caplog.records), "the failure")
+    await until(lambda: bool(caplog.records), "the failure")
     await supervisor.stop("a")
     assert supervisor.names == []
     await supervisor.close()
@@ -104,7 +104,7 @@ async def test_a_cancellation_from_within_is_a_failure(caplog: pytest.LogCapture
 
     supervisor = a_supervisor()
     supervisor.start("a", work)
-    await eventually(lambda: len(tries) == 2, "the second try")
+    await until(lambda: len(tries) == 2, "the second try")
     await supervisor.close()
     assert "cancelled from within" in caplog.text
 
@@ -121,7 +121,7 @@ async def test_a_report_that_fails_does_not_stop_the_work(caplog: pytest.LogCapt
 
     supervisor = a_supervisor(on_failure=report)
     supervisor.start("a", work)
-    await eventually(lambda: len(tries) > 2, "the third try")
+    await until(lambda: len(tries) > 2, "the third try")
     await supervisor.close()
     assert "report of a" in caplog.text
 

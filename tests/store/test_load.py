@@ -3,7 +3,7 @@
 from contextlib import closing
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from tests.core.histories import HISTORIES
 from waa.core.event import Event
@@ -31,7 +31,7 @@ def record(store: Store, history: list[AnyObservation]) -> tuple[State, list[Eve
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(history=HISTORIES)
 def test_state_after_load_is_the_state_before(kind: str, history: list[AnyObservation]) -> None:
     with closing(MemoryStore() if kind == "memory" else SqlStore("sqlite://")) as store:

@@ -15,7 +15,8 @@ from alembic.migration import MigrationContext
 
 from tests.core.builders import T0, a_run, a_vm
 from tests.support.postgres import Postgres
-from tests.support.server import ROOT, Server, wait_for
+from tests.support.server import ROOT, Server
+from tests.support.wait import PATIENCE_S, wait_for
 from waa.core.access import ApiKey, AuditEntry, AuditQuery, Scope
 from waa.core.error import Unavailable
 from waa.core.event import Change, EventType
@@ -126,7 +127,7 @@ def test_the_product_keeps_its_events_keys_and_log_there(empty: Postgres, tmp_pa
     settings = ["--config", str(tmp_path / "waa.toml"), "--data", str(tmp_path / "data")]
     server.start()
     try:
-        made = subprocess.run([*command, *settings], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=30)
+        made = subprocess.run([*command, *settings], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
         key = {"X-API-Key": made.stdout.split()[0]}
         wait_for(lambda: is_known(server, key), what="the server knows a key that was made beside it")
         assert server.send("DELETE", "/api/vms/here", headers=key)[0] == 409

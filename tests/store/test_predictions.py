@@ -138,7 +138,7 @@ def check_comparison(
 def test_e4_memory_and_sql_compare_alike(tmp_path: Path) -> None:
     with contextmanager(opened)("") as memory, contextmanager(opened)(f"sqlite:///{tmp_path}/waa.db") as sql:
         names = itertools.count()
-        settings(max_examples=60, deadline=None)(check_comparison)((memory, sql), names)
+        settings(max_examples=60)(check_comparison)((memory, sql), names)
 
 
 def test_a_training_goes_with_all_that_is_its(both: Both) -> None:

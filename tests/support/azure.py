@@ -22,6 +22,8 @@ from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
+from tests.support.wait import PATIENCE_S
+
 CORPUS = Path(__file__).parents[1] / "corpus" / "azure"
 SUBSCRIPTION = "5a7e1c00-0000-4000-8000-0000000000aa"
 GROUP = "rg-bench"
@@ -130,13 +132,13 @@ class FakeAzure:
 
     def __enter__(self) -> "FakeAzure":
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE_S)
         return self
 
     def __exit__(self, *_exc: object) -> None:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
 
     def count(self, pattern: str) -> int:
         """How many requests matched."""

@@ -13,6 +13,8 @@ from tornado.httputil import HTTPServerRequest
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
+from tests.support.wait import PATIENCE_S
+
 
 @dataclass
 class Reply:
@@ -100,11 +102,11 @@ def backend_apart() -> Iterator[Backend]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="backend", daemon=True)
     thread.start()
-    assert is_up.wait(10)
+    assert is_up.wait(PATIENCE_S)
     try:
         yield started[0]
     finally:
         loop, ended = loops[0]
         loop.call_soon_threadsafe(ended.set)
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()

@@ -1,13 +1,9 @@
 """What tests of links share: a recorder of a command's output, and waiting for a condition in the loop."""
 
-import asyncio
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from waa.core.port import Link, RemoteProcess
-
-DEADLINE_S = 15.0
 
 
 class Recorder:
@@ -34,15 +30,6 @@ class Recorder:
     def on_end(self, status: int | None) -> None:
         self.threads.add(threading.get_ident())
         self.ends.append(status)
-
-
-async def eventually(condition: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
-    """Let the loop run until ``condition`` holds. Raises AssertionError naming ``what`` was waited for."""
-    end = asyncio.get_running_loop().time() + deadline_s
-    while not condition():
-        if asyncio.get_running_loop().time() > end:
-            raise AssertionError(f"waited {deadline_s:g} s in vain for {what}")
-        await asyncio.sleep(0.01)
 
 
 def open_files() -> int:

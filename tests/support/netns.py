@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from types import TracebackType
 
+from tests.support.wait import PATIENCE_S
+
 NETWORK = "198.18"
 """Set aside for measurements between own devices (RFC 2544); routed nowhere."""
 
@@ -65,6 +67,6 @@ def can_cut() -> bool:
 
 
 def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False, timeout=10)
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     if done.returncode:
         raise RuntimeError(f"ip {' '.join(words)}: {done.stderr.strip()}")

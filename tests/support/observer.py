@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from httpx_sse import ServerSentEvent, SSEError, connect_sse
 
-from tests.support.server import wait_for
+from tests.support.wait import PATIENCE_S, wait_for
 
 RETRY_S = 0.05
 """Much sooner than any real client: the tests want to be there when the server comes back."""
@@ -52,7 +52,7 @@ class Observer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._closing.set()
         self.cut()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
     @property
@@ -71,7 +71,7 @@ class Observer:
         """The data of the events of this name that hold these values, oldest first."""
         return [seen.data for seen in self.events[since:] if seen.name == name and fields.items() <= seen.data.items()]
 
-    def next(self, name: str, *, since: int = 0, within_s: float = 30.0, **fields: object) -> dict[str, Any]:
+    def next(self, name: str, *, since: int = 0, within_s: float = PATIENCE_S, **fields: object) -> dict[str, Any]:
         """The first such event; waits for it."""
         return wait_for(
             lambda: next(iter(self.all(name, since=since, **fields)), None),

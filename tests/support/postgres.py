@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
 
-from tests.support.server import wait_for
+from tests.support.wait import PATIENCE_S, wait_for
 from waa.store.engine import make_engine
 
 INSTALLED = Path("/usr/lib/postgresql")
@@ -56,7 +56,7 @@ class Postgres:
         if not (self._folder / "data").exists():
             options = ("--auth=trust", "--username=waa", "--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions")
             made = self._popen([str(program("initdb")), *options, "-D", str(self._folder / "data")])
-            output = made.communicate(timeout=60)[0]
+            output = made.communicate(timeout=PATIENCE_S)[0]
             assert made.returncode == 0, output.decode()
         settings = [f"--{name}={value}" for name, value in {**SETTINGS, "unix_socket_directories": str(self._folder)}.items()]
         self._process = self._popen([str(program("postgres")), "-D", str(self._folder / "data"), *settings], log=True)
@@ -68,7 +68,7 @@ class Postgres:
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(signal.SIGINT)
-            process.wait(20)
+            process.wait(PATIENCE_S)
 
     def close(self) -> None:
         """End it and remove its folder. May be called twice."""

@@ -7,33 +7,17 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from tests.support.wait import PATIENCE_S, wait_for
 
 NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 """Where it is set, each start of a server compiles the product anew."""
 ROOT = Path(__file__).resolve().parent.parent.parent
-Value = TypeVar("Value")
-
-
-def wait_for(
-    look: Callable[[], Value | None], *, within_s: float = 30.0, what: str = "", hint: Callable[[], object] | None = None
-) -> Value:
-    """The first result that is not None or False. Raises AssertionError after a time that only bounds the test; ``hint``
-    then tells what there was instead."""
-    deadline = time.monotonic() + within_s
-    pause = threading.Event()
-    while True:
-        value = look()
-        if value is not None and value is not False:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"did not happen within {within_s} s: {what or look}" + (f"; {hint()}" if hint is not None else ""))
-        pause.wait(0.02)
 
 
 class Server:
@@ -103,7 +87,7 @@ class Server:
         if process.poll() is None:
             process.send_signal(number)
         try:
-            status = process.wait(15)
+            status = process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -126,12 +110,12 @@ class Server:
 
     def get(self, path: str) -> Any:
         """The JSON at a path."""
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=PATIENCE_S) as answer:
             return json.load(answer)
 
     def html(self, path: str) -> str:
         """The text at a path."""
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=PATIENCE_S) as answer:
             text: str = answer.read().decode()
             return text
 
@@ -144,7 +128,7 @@ class Server:
             headers={"Content-Type": "application/json", **(headers or {})},
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
                 return answer.status, _json(answer.read())
         except urllib.error.HTTPError as error:
             with error:

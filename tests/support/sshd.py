@@ -24,15 +24,14 @@ import signal
 import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypedDict
 
+from tests.support.wait import PATIENCE_S, wait_for
+
 PROGRAM = "/usr/sbin/sshd"
-DEADLINE_S = 15.0
-"""Generous: it only bounds what has gone wrong."""
 
 
 class SpecFields(TypedDict):
@@ -134,7 +133,7 @@ class Sshd:
         )
         self._reader = threading.Thread(target=self._listen, args=(self._process, listens), name="sshd log", daemon=True)
         self._reader.start()
-        if not listens.wait(DEADLINE_S) or self._process.poll() is not None:
+        if not listens.wait(PATIENCE_S) or self._process.poll() is not None:
             self.stop()
             raise RuntimeError("sshd does not listen:\n" + "\n".join(self.log))
 
@@ -148,7 +147,7 @@ class Sshd:
         process.kill()
         process.wait()
         if self._reader:
-            self._reader.join(DEADLINE_S)
+            self._reader.join(PATIENCE_S)
         if process.stderr:
             process.stderr.close()
 
@@ -220,7 +219,7 @@ class SshAgent:
 
     def __enter__(self) -> "SshAgent":
         self._process = subprocess.Popen(["ssh-agent", "-D", "-a", self.address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(lambda: Path(self.address).exists(), "the agent's socket")
+        wait_for(lambda: Path(self.address).exists(), what="the agent's socket")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -302,15 +301,6 @@ def signal_process(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
-    """Block until ``condition`` holds. Raises AssertionError naming ``what`` was waited for."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {deadline_s:g} s in vain for {what}")
-        time.sleep(0.01)
-
-
 def has_sshd() -> bool:
     """Whether the programs are installed."""
     return Path(PROGRAM).exists() and all(shutil.which(name) for name in ("ssh-keygen", "ssh-agent", "ssh-add"))
@@ -318,7 +308,7 @@ def has_sshd() -> bool:
 
 def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
     done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=DEADLINE_S
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")

@@ -32,11 +32,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypedDict
 
+from tests.support.wait import PATIENCE_S
+
 INSIDE = Path(__file__).with_name("winarena_inside")
 IMAGE = "winarena:test"
 RESULTS_DIR = "/client/results"
-DEADLINE_S = 20.0
-"""Generous: it only bounds what has gone wrong."""
 
 _CONFIG = """\
 [containers]
@@ -216,7 +216,7 @@ class WinArena:
         if not self.folder.exists():
             return
         self.remove()
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + PATIENCE_S
         # Podman tidies up in the background, and makes its folders anew for that
         while self._is_busy() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -224,7 +224,7 @@ class WinArena:
 
     def run(self, *arguments: str) -> str:
         """A command of the engine; gives what it prints. Raises RuntimeError with its complaint."""
-        done = subprocess.run([self.docker, *arguments], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([self.docker, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"docker {' '.join(arguments[:3])} failed ({done.returncode}): {done.stderr.strip()}")
         return done.stdout
@@ -232,7 +232,7 @@ class WinArena:
     def tell(self, action: str, **request: object) -> dict[str, Any]:
         """One command to the container's first process. Raises RuntimeError with its complaint."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(DEADLINE_S)
+            connection.settimeout(PATIENCE_S)
             connection.connect(str(self.control / "socket"))
             with connection.makefile("rw") as stream:
                 stream.write(json.dumps({"do": action, **request}) + "\n")
@@ -275,7 +275,7 @@ class WinArena:
         self.run("import", archive, IMAGE)
 
     def _wait_for_entry(self) -> None:
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 self.tell("say", text="")

@@ -15,15 +15,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from tests.support.wait import PATIENCE_S
 from waa.core.error import Failure, LinkError
 from waa.core.observation import Container, GuestProbe, LogFound, LogSource, Machine, Runner, SetupPage, StatusSeen
 from waa.core.port import CommandResult, Link, LogFollower, RemoteProcess
 from waa.core.spec import VmSpec
 from waa.core.status import ContainerStatus
 from waa.probes.host import HostWatch
-
-DEADLINE_S = 20.0
-"""Generous: it only bounds what has gone wrong."""
 
 INTERVAL_S = 0.2
 
@@ -90,7 +88,7 @@ class Seen:
     async def until(self, condition: Callable[[], bool], what: str = "") -> None:
         """Return once the condition holds. Raises AssertionError after a generous while, with what was seen."""
         try:
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while not condition():
                     await self._news.wait()
                     self._news.clear()

@@ -15,6 +15,7 @@ from tornado.httputil import HTTPHeaders
 from tornado.testing import bind_unused_port
 
 from tests.core.builders import FILE, T0, a_cursor, a_log_read, a_spec
+from tests.support.wait import PATIENCE_S
 from tests.web.stream_house import Clock
 from waa.core.attention import Limits
 from waa.core.destination import Destinations
@@ -71,7 +72,6 @@ from waa.web.view import Look, PipelineSight, TrainingLook
 from waa.web.views.pipelines import shown_ids
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 10.0
 
 
 class ShutOpener:
@@ -153,7 +153,7 @@ class Listener:
 
     async def next(self) -> Message:
         """The next message. Raises AssertionError where the stream ends or is silent."""
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while b"\n\n" not in self._body:
                 size = int((await self.reader.readline()) or b"0", 16)
                 assert size, f"the stream ended after {self.seen[-3:]}"
@@ -251,7 +251,7 @@ class House:
 
     async def raw(self, data: bytes) -> bytes:
         """Everything that is answered to these bytes until the connection ends."""
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             reader, writer = await self.connect()
             try:
                 writer.write(data)
@@ -266,7 +266,7 @@ class House:
         writer.write("\r\n".join([*lines, "", ""]).encode())
         listener = Listener(reader, writer)
         self.listeners.append(listener)
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             start, _, rest = (await reader.readuntil(b"\r\n\r\n")).decode().partition("\r\n")
         listener.status = int(start.split()[1])
         listener.headers = HTTPHeaders.parse(rest)
@@ -513,7 +513,7 @@ async def house(
 async def until(condition: Callable[[], object | Awaitable[object]], what: str) -> None:
     """Let the loop run until the condition holds. Raises AssertionError naming what was waited for."""
     try:
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 found = condition()
                 if await found if isinstance(found, Awaitable) else found:

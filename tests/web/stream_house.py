@@ -214,12 +214,3 @@ async def house(
         server.stop()
         await service.close(grace_s=0.5)
         await server.close_all_connections()
-
-
-async def until(condition: Callable[[], object], *, deadline_s: float = 10.0) -> None:
-    """Return when the condition holds; raises TimeoutError."""
-    async with asyncio.timeout(deadline_s):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.002)

@@ -8,6 +8,7 @@ import pytest
 from tornado.ioloop import IOLoop
 from tornado.web import RequestHandler
 
+from tests.support.wait import PATIENCE_S
 from tests.web.house import House, house
 from tests.web.test_bad_input import first_status, sample
 from waa.core.access import LOCAL, Scope
@@ -147,7 +148,7 @@ def test_x1_the_matrix(who: str | None, open_house: tuple[IOLoop, House, dict[st
                     wrong.append(f"{method} {pattern}: {status}")
         return wrong
 
-    assert loop.run_sync(walk, timeout=60) == []
+    assert loop.run_sync(walk, timeout=PATIENCE_S) == []
 
 
 def is_right(status: int, method: str, decision: Decision | None, who: str | None) -> bool:
@@ -174,7 +175,7 @@ def test_x1_the_answer_says_what_is_missing(who: str | None, open_house: tuple[I
                 told.append(json.loads(body)["error"]["message"])
         return told
 
-    messages = loop.run_sync(walk, timeout=60)
+    messages = loop.run_sync(walk, timeout=PATIENCE_S)
     assert len(messages) > 30
     expected = "This needs a login" if who is None else "This needs the scope "
     assert all(message.startswith(expected) for message in messages)

@@ -5,11 +5,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tornado.httpclient import HTTPResponse
 from tornado.ioloop import IOLoop
 
+from tests.support.wait import PATIENCE_S
 from tests.web.house import House, house
 from waa.web.app import ROUTES
 from waa.web.base import MAX_BODY_BYTES
@@ -158,12 +159,12 @@ async def test_a_body_that_is_too_long_is_413_and_one_far_beyond_ends_the_connec
         assert await built.json("/live") == {"status": "ok"}
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80)
 @given(data=st.data())
 def test_no_value_of_any_field_makes_us_fail(data: st.DataObject, open_house: tuple[IOLoop, House]) -> None:
     io_loop, built = open_house
     body = data.draw(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=12), anything, max_size=6))
-    answer = io_loop.run_sync(lambda: built.post_json("/api/vms/register", GOOD | body), timeout=20)
+    answer = io_loop.run_sync(lambda: built.post_json("/api/vms/register", GOOD | body), timeout=PATIENCE_S)
     assert answer.code in (200, 201, 409, 422)
     if answer.code == 422:
         error = told(answer)
@@ -171,7 +172,7 @@ def test_no_value_of_any_field_makes_us_fail(data: st.DataObject, open_house: tu
         assert error["message"].startswith(f"{error['field']}: ")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     route=st.sampled_from(ROUTES),
     method=st.sampled_from(["GET", "HEAD", "DELETE", "PATCH", "PUT", "POST", "OPTIONS"]),
@@ -189,7 +190,7 @@ def test_no_query_makes_us_fail(
     async def status() -> int:
         return await first_status(built, request)
 
-    assert io_loop.run_sync(status, timeout=20) < 500
+    assert io_loop.run_sync(status, timeout=PATIENCE_S) < 500
 
 
 @pytest.fixture

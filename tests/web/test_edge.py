@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
 
+from tests.support.wait import PATIENCE_S
 from tests.web.house import House, house, until
 from waa.core.proxy import parse_proxies
 from waa.web.deps import WebSettings
@@ -54,7 +55,7 @@ async def told(built: House, data: bytes) -> bytes:
     try:
         writer.write(data)
         writer.write_eof()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             return await reader.read()
     except ConnectionResetError:
         return b""
@@ -213,7 +214,7 @@ def open_house(io_loop: IOLoop) -> Iterator[tuple[IOLoop, House]]:
     io_loop.run_sync(lambda: context.__aexit__(None, None, None))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.one_of(request, st.lists(request, min_size=2, max_size=3).map(b"".join), st.binary(max_size=300)))
 def test_no_bytes_make_us_fail(data: bytes, open_house: tuple[IOLoop, House], caplog: pytest.LogCaptureFixture) -> None:
     io_loop, built = open_house
@@ -232,7 +233,7 @@ def test_no_bytes_make_us_fail(data: bytes, open_house: tuple[IOLoop, House], ca
             writer.close()
         assert all(status < 500 for status in statuses(answer)), answer[:300]
 
-    io_loop.run_sync(send, timeout=30)
+    io_loop.run_sync(send, timeout=PATIENCE_S)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
@@ -311,7 +312,7 @@ async def test_a_body_that_makes_progress_may_take_long(tmp_path: Path) -> None:
 async def test_one_address_gets_no_more_than_its_connections_and_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
     async with calm(edge=LIMITS) as built:
         crowd = [await built.connect() for _ in range(30)]
-        ends = await asyncio.gather(*(asyncio.wait_for(reader.read(), 20) for reader, _ in crowd[8:]), return_exceptions=True)
+        ends = await asyncio.gather(*(asyncio.wait_for(reader.read(), PATIENCE_S) for reader, _ in crowd[8:]), return_exceptions=True)
         assert {statuses(end)[0] for end in ends if isinstance(end, bytes) and end} == {503}
         assert edge_of(built).connections <= 8
         await leave(crowd)
@@ -327,7 +328,7 @@ async def test_streams_are_connections() -> None:
         listeners = [await built.listen() for _ in range(6)]
         assert edge_of(built).connections >= 6
         rest = [await built.connect() for _ in range(4)]
-        gone = [await asyncio.wait_for(reader.read(), 20) for reader, _ in rest[2:]]
+        gone = [await asyncio.wait_for(reader.read(), PATIENCE_S) for reader, _ in rest[2:]]
         assert b"Too many connections" in gone[-1]
         for listener in listeners:
             await listener.close()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.core.builders import a_run, a_task
 from tests.services.reader import PlayedFolders
+from tests.support.wait import PATIENCE_S
 from tests.web.house import T0, House, house, until
 from tests.web.test_task_page import CLICK, RESET, RUN, a_line, begin, finish, start
 from waa.core.entity import RunId
@@ -118,7 +119,7 @@ async def test_steps_arrive_while_later_tasks_are_still_read_and_leaving_ends_th
         folders.gate.clear()
         reader, writer = await built.connect()
         writer.write(f"GET {PATHS[1]} HTTP/1.1\r\nHost: {built.netloc}\r\n\r\n".encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await reader.readuntil(b"act(1)")
         await until(lambda: folders.readings == 2, "the second task is read")
         writer.close()

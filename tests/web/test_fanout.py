@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from tests.web.stream_house import Client, get, house, numbers, until
+from tests.support.wait import until
+from tests.web.stream_house import Client, get, house, numbers
 from waa.web import fanout as fanout_module
 from waa.web import sse
 from waa.web.fanout import Cause, Fanout, Subscriber

@@ -37,6 +37,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.core.builders import T0
+from tests.support.wait import PATIENCE_S
 from tests.web.house import ROOT, House, house, until
 from tests.web.trainings import item
 from waa.core.access import LOCAL, Scope
@@ -146,7 +147,7 @@ def running(*, is_guarded: bool) -> Iterator[Open]:
     thread = threading.Thread(target=asyncio.run, args=(live(),))
     thread.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(PATIENCE_S)
         yield found[0]
     finally:
         over.set()
@@ -246,7 +247,7 @@ def archive(_context: Any, value: Any) -> bytes:
 ALL = [result.ok() for result in described.get_all_operations() if isinstance(result, Ok)]
 by_operation = pytest.mark.parametrize("operation", ALL, ids=[operation.label for operation in ALL])
 calm = pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # our server does, in this process, while examples are made
-steady = settings(deadline=None, derandomize=True, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+steady = settings(derandomize=True, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 
 
 def judge(case: Case[Any], server: Open) -> None:

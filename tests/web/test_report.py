@@ -10,6 +10,7 @@ import pytest
 
 from tests.services.reader import PlayedFolders
 from tests.store.test_thumbnail import a_png
+from tests.support.wait import PATIENCE_S
 from tests.web.house import T0, House, house, until
 from tests.web.markup import Element, read
 from tests.web.test_task_page import CLICK, HOSTILE, RESET, RUN, a_line, begin, finish, start
@@ -181,11 +182,11 @@ async def test_it_is_sent_task_by_task() -> None:
         folders.gate.clear()
         reader, writer = await built.connect()
         writer.write(f"GET {PATH}?pictures=none HTTP/1.1\r\nHost: {built.netloc}\r\n\r\n".encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await reader.readuntil(b"act(5)")
         await until(lambda: folders.readings == 2, "the second task is read")
         folders.gate.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await reader.readuntil(b"</html>")
         writer.close()
 

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from httpx_sse import aconnect_sse
 
-from tests.web.stream_house import Clock, get, house, until
+from tests.support.wait import until
+from tests.web.stream_house import Clock, get, house
 from waa.web import sse
 from waa.web.fanout import Cause
 from waa.web.stream_service import StreamLimits

@@ -397,7 +397,7 @@ LINES = [
 
 
 @given(st.lists(st.sampled_from(LINES), max_size=150))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lines_in_any_order_say_nothing_of_tasks_that_are_not_open(lines: list[bytes]) -> None:
     # fold raises for a fact about a task that is not open, and for a second task of one worker.
     fold(parse(b"".join(lines)))

@@ -59,7 +59,7 @@ def test_a_log_in_odd_pieces_says_the_same(name: str) -> None:
 
 
 @given(st.sampled_from(ALL), st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_log_in_any_pieces_says_the_same(name: str, places: list[float]) -> None:
     content = data(name)
     cuts = [0, *sorted(int(place * len(content)) for place in places), len(content)]
@@ -69,7 +69,7 @@ def test_a_log_in_any_pieces_says_the_same(name: str, places: list[float]) -> No
 
 
 @given(st.sampled_from(ALL), st.lists(st.floats(0, 1), min_size=1, max_size=8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_reader_that_dies_loses_and_repeats_nothing(name: str, places: list[float]) -> None:
     content = data(name)
     assert _resumed(content, sorted(int(place * len(content)) for place in places)) == _facts(name)
@@ -88,7 +88,7 @@ def test_a_reader_may_die_between_the_lines_of_a_merged_log() -> None:
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_bytes_in_any_pieces_say_the_same(content: bytes, places: list[int]) -> None:
     assert _resumed(content, sorted(min(place, len(content)) for place in places)) == parse(content)
 

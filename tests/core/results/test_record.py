@@ -78,7 +78,7 @@ def test_several_actions_of_one_step_are_told_apart() -> None:
 
 @pytest.mark.parametrize("tree", TREES)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_truncation_gives_a_prefix_of_the_steps(tree: str, data: st.DataObject) -> None:
     folder = on_disk(LONGEST[tree])
     assert folder.trajectory is not None
