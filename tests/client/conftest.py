@@ -7,16 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.client.board import Board, Served
-from tests.support.wait import wait_for
 from waa.client import Client
 
 Connect = Callable[..., Client]
 JOB = "clock-1"
-
-
-def until(look: Callable[[], object]) -> None:
-    """Wait for something that is true, or not empty."""
-    wait_for(lambda: bool(look()))
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.client.board import Board, Served
-from tests.client.conftest import JOB, until
-from tests.support.wait import PATIENCE_S
+from tests.client.conftest import JOB
+from tests.support.wait import PATIENCE_S, wait_for
 from waa.client import Client, Invalid, Report, TrainingBatch
 from waa.sdk import batch as module
 
@@ -118,7 +118,7 @@ def test_a_server_that_asks_for_patience_gets_it(client: Client, board: Board) -
     board.planned.append((503, {"Retry-After": "1"}, None))
     with client.training_predictions.batch(JOB) as predictions:
         give(predictions, 1)
-        until(lambda: len(board.requests) == 1)
+        wait_for(lambda: len(board.requests) == 1)
         give(predictions, 2)
         assert predictions.flush(30)
     assert steps(board) == [1, 2]
@@ -140,7 +140,7 @@ def test_an_answer_of_something_else_loses_nothing(client: Client, board: Board,
     board.planned.append(answer)
     predictions = client.training_predictions.batch(JOB)
     give(predictions, 1, 2, 3)
-    until(lambda: predictions.report.trouble or steps(board))
+    wait_for(lambda: predictions.report.trouble or steps(board))
     predictions.close()
     assert steps(board) == [1, 2, 3]
     assert not predictions.report.trouble
@@ -190,7 +190,7 @@ def test_a_refused_key_keeps_everything_for_the_next(client: Client, board: Boar
     board.planned += [(status, {}, {"error": {"status": status, "message": "not you", "field": None}})] * 100
     predictions = client.training_predictions.batch(JOB)
     give(predictions, 1, 2)
-    until(lambda: predictions.report.trouble)
+    wait_for(lambda: predictions.report.trouble)
     report = predictions.close()
     assert report.waiting == 2
     assert not report.dropped
@@ -225,7 +225,7 @@ def test_beyond_its_bound_the_newest_are_dropped_and_counted(client: Client, boa
     assert 5 < kept < 50
     assert ids[kept:] == [None] * (100 - kept)
     assert predictions.report.dropped == {"full": 100 - kept}
-    until(told)
+    wait_for(told)
     assert sum(path.stat().st_size for path in files(spool)) <= 5000 + kept
     board.is_open.set()
     predictions.close()
@@ -239,7 +239,7 @@ def test_without_a_writable_spool_predictions_are_sent_all_the_same(served: Serv
     client = Client(served.url, spool=tmp_path / "file" / "spool")
     with client.training_predictions.batch(JOB) as predictions:
         give(predictions, *range(10))
-        until(told)
+        wait_for(told)
     assert steps(board) == list(range(10))
     assert "Not a directory" in predictions.report.spool_trouble
     assert "Not a directory" in told()[0]
@@ -259,7 +259,7 @@ def test_create_touches_neither_network_nor_disk_while_the_server_hangs(client: 
     board.is_open.clear()
     predictions = client.training_predictions.batch(JOB)
     give(predictions, 0)
-    until(lambda: board.connections)
+    wait_for(lambda: board.connections)
     sys.setprofile(note)
     try:
         ids = give(predictions, *range(1, 1000))
@@ -350,7 +350,7 @@ def test_a_forked_child_sends_nothing_of_its_parent_and_counts_its_own(client: C
     board.is_open.clear()
     predictions = client.training_predictions.batch(JOB)
     give(predictions, *range(20))
-    until(lambda: board.connections)
+    wait_for(lambda: board.connections)
     here, there = FORK.Pipe()
 
     def child() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.client.conftest import until
 from tests.client.test_batch import adds_up, files, give
 from tests.support.server import ROOT, Server
 from tests.support.wait import PATIENCE_S, wait_for
@@ -69,10 +68,10 @@ def test_a_server_that_is_killed_and_started_again_stores_everything_once(server
     with client.training_predictions.batch("killed", max_count=10, close_timeout_s=60) as predictions:
         for start in range(0, 900, 300):
             give(predictions, *range(start, start + 200))
-            until(lambda least=start: predictions.report.created > least)  # type: ignore[misc]
+            wait_for(lambda least=start: predictions.report.created > least)  # type: ignore[misc]
             server.kill()
             give(predictions, *range(start + 200, start + 300))
-            until(lambda: predictions.report.trouble)
+            wait_for(lambda: predictions.report.trouble)
             assert predictions.report.waiting
             server.start()
         predictions.finish()

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.client.board import Board, Served
-from tests.client.conftest import JOB, until
+from tests.client.conftest import JOB
 from tests.client.test_batch import adds_up, files, give, steps
 from tests.support.server import ROOT
-from tests.support.wait import PATIENCE_S
+from tests.support.wait import PATIENCE_S, wait_for
 from waa.client import Client
 
 pytestmark = pytest.mark.slow
@@ -121,10 +121,10 @@ def test_a_server_that_is_killed_and_started_again_gets_everything_once(process:
     with client.training_predictions.batch(JOB, max_count=7, close_timeout_s=30) as predictions:
         for start in range(0, 600, 200):
             give(predictions, *range(start, start + 150))
-            until(partial(process.holds, start + 1))
+            wait_for(partial(process.holds, start + 1))
             process.kill()
             give(predictions, *range(start + 150, start + 200))
-            until(lambda: predictions.report.trouble)
+            wait_for(lambda: predictions.report.trouble)
             assert predictions.report.waiting
             process.start()
         assert predictions.flush(30)
@@ -138,7 +138,7 @@ def test_a_training_that_is_killed_is_sent_by_the_next_start(client: Client, boa
     board.is_open.clear()
     training = train(0, 50)
     assert said(training) == "given"
-    until(lambda: has(spool, 50))
+    wait_for(lambda: has(spool, 50))
     training.kill()
     training.wait()
     board.is_open.set()
@@ -159,7 +159,7 @@ def test_whoever_is_killed_whenever_all_are_stored_once_and_in_order(process: Bo
     starts = range(0, 40_000, 10_000)
     for start in starts:
         training = train(start, start + 2000, url=process.url)
-        until(partial(process.holds, len(process.steps()) + chance.randint(1, 1500)))
+        wait_for(partial(process.holds, len(process.steps()) + chance.randint(1, 1500)))
         if chance.random() < 0.5:
             process.kill()
             process.start()
@@ -180,7 +180,7 @@ def test_a_forked_child_that_outlives_the_training_does_not_keep_its_spool(clien
     board.is_open.clear()
     training = train(0, 20, "fork")
     child = int(said(training))
-    until(lambda: has(spool, 20))
+    wait_for(lambda: has(spool, 20))
     training.kill()
     training.wait()
     os.kill(child, 0)
@@ -196,10 +196,10 @@ def test_processes_share_a_folder_but_no_files(client: Client, board: Board, spo
     board.is_open.clear()
     trainings = [train(start, start + 100) for start in (0, 100, 200)]
     assert [said(training) for training in trainings] == ["given"] * 3
-    until(lambda: has(spool, 300))
+    wait_for(lambda: has(spool, 300))
     with client.training_predictions.batch(JOB) as mine:
         give(mine, 300)
-        until(lambda: has(spool, 301))
+        wait_for(lambda: has(spool, 301))
         trainings[0].kill()
         trainings[0].wait()
         board.is_open.set()
@@ -250,7 +250,7 @@ def test_what_the_disk_has_no_room_for_is_sent_from_memory(
     board.is_open.clear()
     training = train(0, 100, "small")
     assert said(training) == "given"
-    until(lambda: board.connections)
+    wait_for(lambda: board.connections)
     board.is_open.set()
     output, _ = training.communicate(timeout=PATIENCE_S)
     assert output.startswith("100 stored, 0 waiting, dropped: none")
@@ -294,11 +294,11 @@ def test_full_files_go_when_all_in_them_is_sent(client: Client, board: Board, sp
     predictions = client.training_predictions.batch(JOB)
     for number in range(60):
         give(predictions, number, metadata={f"t{entry}": "x" * 1000 for entry in range(32)})
-        until(partial(has, spool, number + 1))
+        wait_for(partial(has, spool, number + 1))
     assert len([path for path in files(spool) if path.suffix == ".jsonl"]) >= 2
     board.is_open.set()
     assert predictions.flush(20)
-    until(lambda: has(spool, 0))
+    wait_for(lambda: has(spool, 0))
     assert len([path for path in files(spool) if path.suffix == ".jsonl"]) <= 1
     predictions.close()
     assert not files(spool)

@@ -118,7 +118,7 @@ class Place:
                 wait_for(self.control.exists, what="the connection")
                 yield
             finally:
-                master.terminate()
+                master.kill()  # OpenSSH 9.2 may miss a SIGTERM: it looks for one, and only then waits for what happens next
 
 
 @pytest.fixture(params=["dash", "bash", "busybox"])

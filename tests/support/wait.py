@@ -14,13 +14,13 @@ PATIENCE_S = 60.0
 def wait_for(
     look: Callable[[], Value | None], *, within_s: float = PATIENCE_S, what: str = "", hint: Callable[[], object] | None = None
 ) -> Value:
-    """The first result that is not None or False. Raises AssertionError after a time that only bounds the test; ``hint``
+    """The first result that is true, or not empty. Raises AssertionError after a time that only bounds the test; ``hint``
     then tells what there was instead."""
     deadline = time.monotonic() + within_s
     pause = threading.Event()
     while True:
         value = look()
-        if value is not None and value is not False:
+        if value:
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"did not happen within {within_s} s: {what or look}" + (f"; {hint()}" if hint is not None else ""))
