@@ -1,8 +1,11 @@
 """A batch sends what it is given once, in order, and never gets in the way of a training."""
 
+import fcntl
 import multiprocessing
+import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -389,3 +392,30 @@ def test_a_forked_child_can_have_a_batch_of_its_own(client: Client, board: Board
         assert process.exitcode == 0
         give(predictions, 3)
     assert steps(board) == [1, 2, 3]
+
+
+def test_a_fork_while_a_file_is_opened_takes_no_lock_along(client: Client, spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_locking, has_forked = threading.Event(), threading.Event()
+    flock = fcntl.flock
+
+    def slow(fd: int, how: int) -> None:
+        is_locking.set()
+        has_forked.wait(0.3)  # a fork that waits for this, as it must, comes afterwards
+        flock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    here, there = FORK.Pipe()
+
+    def child() -> None:
+        there.send([os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.islink(f"/proc/self/fd/{fd}")])
+
+    with client.training_predictions.batch(JOB) as predictions:
+        give(predictions, 1)
+        assert is_locking.wait(PATIENCE_S)
+        process = FORK.Process(target=child)
+        process.start()
+        has_forked.set()
+        held = here.recv()
+        process.join(PATIENCE_S)
+    assert held
+    assert not [path for path in held if path.startswith(str(spool))]

@@ -6,8 +6,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.lab import VM, Lab
+from tests.support.netns import can_cut, leave_network
 from tests.support.sshd import Sshd, has_sshd
 from tests.support.winarena import WinArena, is_available
+
+
+@pytest.fixture(scope="package", autouse=True)
+def network() -> None:
+    """All servers and their cables stand in one network, apart from that of the browsers."""
+    if can_cut():
+        leave_network()
 
 
 @pytest.fixture(scope="package")

@@ -1,5 +1,7 @@
 """A network namespace with a cable to this one: a far machine whose network can really be cut."""
 
+import ctypes
+import functools
 import os
 import shutil
 import subprocess
@@ -9,6 +11,19 @@ from tests.support.wait import PATIENCE_S
 
 NETWORK = "198.18"
 """Set aside for measurements between own devices (RFC 2544); routed nowhere."""
+
+
+CLONE_NEWNET = 0x40000000
+"""Of Linux's ``sched.h``."""
+
+
+@functools.cache
+def leave_network() -> None:
+    """From now on this thread, and what it starts, has a network of its own, with a loopback. Cables that come and go in the machine's
+    network make every Chromium there drop its connections (``ERR_NETWORK_CHANGED``). Wants root; raises OSError."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    _ip("link", "set", "lo", "up")
 
 
 class FarNetwork:
@@ -28,6 +43,7 @@ class FarNetwork:
         self._cable = f"waa{number}"
 
     def __enter__(self) -> "FarNetwork":
+        leave_network()
         _ip("netns", "add", self.name)
         try:
             _ip("link", "add", self._cable, "type", "veth", "peer", "name", "cable", "netns", self.name)

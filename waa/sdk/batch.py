@@ -10,7 +10,8 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import SupportsIndex, Unpack
 
@@ -95,8 +96,9 @@ class TrainingBatch:
         self._make_locks()
         self._writer = threading.Thread(target=self._write, name="waa-write", daemon=True)
         self._sender = threading.Thread(target=self._send, name="waa-send", daemon=True)
-        forget = weakref.WeakMethod(self._forget)
-        os.register_at_fork(after_in_child=lambda: (method := forget()) is not None and method())
+        methods = [weakref.WeakMethod(method) for method in (self._spool.freeze, self._spool.thaw, self._forget)]
+        before, in_parent, in_child = (partial(_call, method) for method in methods)
+        os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
         atexit.register(self.close)
         self._writer.start()
         self._sender.start()
@@ -362,6 +364,13 @@ class TrainingBatch:
                     return False
                 self._to_send.wait(rest_s)
         return True
+
+
+def _call(reference: weakref.WeakMethod[Callable[[], None]]) -> None:
+    """Where its object is still there."""
+    method = reference()
+    if method is not None:
+        method()
 
 
 def _first(pending: deque[_Held], limit: int) -> list[_Held]:

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 SEGMENT_BYTES = 1024 * 1024
 """After a crash what was sent of a segment is sent again: the server knows it by its ids."""
+FREEZE_S = 1.0
+"""How long a fork waits at most for a file that is just being opened."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -47,6 +49,7 @@ class Spool:
         self.trouble = ""
         self._folder = folder
         self._lock = threading.Lock()
+        self._opening, self._is_frozen = threading.Lock(), False
         self._own: Lease | None = None
         self._active: Segment | None = None
         self._leases: list[Lease] = []
@@ -108,9 +111,20 @@ class Spool:
                     _unlink(lease.path)
                 self._release(lease)
 
+    def freeze(self) -> None:
+        """Before a fork: no file is just being opened. The child would have it without knowing, and hold its lock as long as it lives."""
+        self._is_frozen = self._opening.acquire(timeout=FREEZE_S) or self._is_frozen
+
+    def thaw(self) -> None:
+        """After the fork, in the parent."""
+        if self._is_frozen:
+            self._is_frozen = False
+            self._opening.release()
+
     def forget(self) -> None:
         """In a forked child, whatever the parent's threads were at: the files are the parent's, and so are its locks."""
         self._lock = threading.Lock()
+        self._opening, self._is_frozen = threading.Lock(), False
         if self._active is not None:
             self._end(self._active)
         while self._leases:
@@ -118,21 +132,22 @@ class Spool:
 
     def _locked(self, name: str) -> Lease | None:
         path = os.path.join(self._folder, name)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_same = os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(fd))
-        except BlockingIOError:
-            is_same = False
-        except OSError:
-            os.close(fd)
-            raise
-        if not is_same:  # Another batch holds it, or has just ended and taken it away.
-            os.close(fd)
-            return None
-        lease = Lease(path, fd)
-        self._leases.append(lease)
-        return lease
+        with self._opening:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_same = os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(fd))
+            except BlockingIOError:
+                is_same = False
+            except OSError:
+                os.close(fd)
+                raise
+            if not is_same:  # Another batch holds it, or has just ended and taken it away.
+                os.close(fd)
+                return None
+            lease = Lease(path, fd)
+            self._leases.append(lease)
+            return lease
 
     def _left_under(self, lease: Lease, has_room: Callable[[int], bool]) -> Iterator[tuple[Segment, list[bytes], int]]:
         stem = os.path.basename(lease.path).removesuffix("lock")
@@ -163,9 +178,10 @@ class Spool:
                 self._own = self._locked(f"{time.time_ns():020}-{uuid.uuid4().hex[:8]}.lock")
             self._number += 1
             path = f"{self._own.path.removesuffix('lock')}{self._number:06}.jsonl"
-            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with self._opening:
+                fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                self._active = Segment(self._own, path, fd)
             self._own.segments += 1
-            self._active = Segment(self._own, path, fd)
         return self._active
 
     def _end(self, segment: Segment) -> None:
