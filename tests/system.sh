@@ -21,13 +21,15 @@ command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/n
 # The busybox that containers of the tests run must need no library.
 [ -n "$packages" ] || ! ldd "$(command -v busybox)" >/dev/null 2>&1 || packages="$packages busybox-static"
 
-# Not every Debian has it: its tests are skipped where it is missing.
+# Not every Debian has them: tests of caddy are skipped without it, and the other tests of the browser take longer.
 optional=""
-command -v caddy >/dev/null 2>&1 || optional="caddy"
+for one in caddy chromium-headless-shell; do
+    command -v "$one" >/dev/null 2>&1 || optional="$optional $one"
+done
 
 [ -z "$packages$optional" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    echo "installing:$packages $optional"
+    echo "installing:$packages$optional"
     export DEBIAN_FRONTEND=noninteractive
     case "$packages" in
     *postgresql*) # the tests make clusters of their own; without this Debian makes and starts one for good
@@ -36,7 +38,9 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         ;;
     esac
     apt-get update -qq >/dev/null
-    [ -z "$optional" ] || apt-get install -y -qq --no-install-recommends $optional >/dev/null 2>&1 || echo "without $optional"
+    for one in $optional; do
+        apt-get install -y -qq --no-install-recommends "$one" >/dev/null 2>&1 || echo "without $one"
+    done
     [ -z "$packages" ] && exit 0
     apt-get install -y -qq --no-install-recommends $packages >/dev/null && exit 0
     echo "installation failed; install by hand:$packages" >&2

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 from tests.browser.desk import Desk
-from tests.browser.visit import CHROMIUM, DEADLINE_MS, FLAGS, Visit
+from tests.browser.visit import CHROMIUM, DEADLINE_MS, FLAGS, HEADLESS_SHELL, Visit
 from tests.support.server import Server
 
 DEMO_SPEED = "30"
@@ -23,15 +23,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 # Of the package, not of the session: Playwright's loop must have ended before tests with a loop of their own begin.
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    """Chromium, once."""
+def playwright() -> Iterator[Playwright]:
+    """What drives browsers."""
     if not Path(CHROMIUM).exists():
         pytest.skip("needs chromium")
     expect.set_options(timeout=DEADLINE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """Chromium, once."""
+    program = HEADLESS_SHELL if Path(HEADLESS_SHELL).exists() else CHROMIUM
+    browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="package")
+def desktop(playwright: Playwright) -> Iterator[Browser]:
+    """Chromium as people have it, with tabs of which one is in front."""
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="module")

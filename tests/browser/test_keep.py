@@ -75,7 +75,7 @@ def test_an_open_dialog_stays_open(desk: Desk, visit: Visit) -> None:
 def test_the_page_does_not_scroll_by_itself(desk: Desk, visit: Visit) -> None:
     page = visit.open_live(desk.url, viewport={"width": 1280, "height": 500})
     page.evaluate("scrollTo(0, 400)")
-    page.wait_for_function("scrollY === 400")
+    page.wait_for_function("() => scrollY === 400")
     _finish_one(desk, page)
     assert page.evaluate("scrollY") == 400
 

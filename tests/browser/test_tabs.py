@@ -23,11 +23,13 @@ COUNT = "document.querySelectorAll('#task-results-list .task-result').length"
 
 
 @pytest.fixture
-def tabs(browser: Browser, visit: Visit) -> Iterator[Tabs]:
+def tabs(desktop: Browser) -> Iterator[Tabs]:
     """Raw tabs, closed in the end."""
-    tabs = Tabs(browser, visit.context().new_page())
+    visit = Visit(desktop)
+    tabs = Tabs(desktop, visit.context().new_page())
     yield tabs
     tabs.close()
+    visit.close()
 
 
 def _streams(desk: Desk) -> int:

@@ -149,7 +149,7 @@ def test_the_film_strip_shows_the_steps_around(long_task: str, visit: Visit) -> 
     frame = page.locator(".film [aria-current]")
     expect(frame).to_have_text("Step 30")
     expect(frame).to_be_in_viewport()
-    assert page.wait_for_function("document.querySelector('.film [aria-current] img').naturalWidth === 160")
+    assert page.wait_for_function("() => document.querySelector('.film [aria-current] img').naturalWidth === 160")
     page.locator(".film a", has_text="32").click()
     expect(page.locator(".step-head h3")).to_have_text("Step 32 of 40")
     expect(page.locator(".film [aria-current]")).to_have_text("Step 32")

@@ -288,11 +288,9 @@ def extend(training: Training, epochs: Mapping[int, Epoch], pushed: Iterable[Pre
         known = touched.get(prediction.epoch) or epochs.get(prediction.epoch)
         touched[prediction.epoch] = _with(known, prediction)
         latest = prediction.epoch if latest is None else max(latest, prediction.epoch)
-    completed = []
-    for number, epoch in sorted({**epochs, **touched}.items()):
-        if latest is not None and number < latest and not epoch.is_complete:
-            touched[number] = replace(epoch, is_complete=True)
-            completed.append(number)
+    every = {**epochs, **touched}
+    completed = sorted(number for number, epoch in every.items() if latest is not None and number < latest and not epoch.is_complete)
+    touched.update({number: replace(every[number], is_complete=True) for number in completed})
     return PredictionBatch(
         training=replace(
             training,

@@ -1,13 +1,17 @@
 """Panels and pages as HTML. The only place that knows the template engine."""
 
+import contextlib
 import hashlib
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from waa.core.money import fine, money, sign_of
@@ -31,6 +35,8 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
+            optimized=False,  # what is kept compiled must not hold the results of filters
+            bytecode_cache=_compiled(templates),
         )
         self._environment.globals.update(static_url=cache(self.static_url), stream_url=stream_url, stale_after_s=int(STALE_AFTER_S))
         self._environment.filters.update(
@@ -81,6 +87,25 @@ class Renderer:
     def _panel(self, panel: Panel, view: View, look: Look, subject: str | None) -> str:
         template = self._environment.get_template(panel.template)
         return template.render(view=view, now=look.now, panel=panel, url=look.base + panel.url(subject), period_s=panel.period_s(look))
+
+
+class _Compiled(FileSystemBytecodeCache):
+    """Compiled templates beside the templates, as Python keeps modules: compiling all of them takes a second. Known by their text."""
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Without it where the disk does not take it."""
+        with contextlib.suppress(OSError):
+            super().dump_bytecode(bucket)
+
+
+def _compiled(templates: Path) -> _Compiled | None:
+    """None where Python writes no compiled files either. The options of the environment, which are compiled in, stand in this file."""
+    folder = templates / "__pycache__"
+    with contextlib.suppress(OSError):
+        folder.mkdir(exist_ok=True)
+    if sys.dont_write_bytecode or not os.access(folder, os.W_OK):
+        return None
+    return _Compiled(str(folder), f"{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}-%s.jinja")
 
 
 def stream_url(panels: Sequence[str], about: Mapping[str, str | None]) -> str:
