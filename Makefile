@@ -29,7 +29,7 @@ types: $(VENV)/.test ## static types
 	$(BIN)/mypy
 
 quick: $(VENV)/.test ## tests that need nothing but Python
-	$(BIN)/python -m pytest -n 2 -m "not browser and not container and not sshd and not netns and not nginx and not postgres and not slow"
+	$(BIN)/python -m pytest -n 2 --hypothesis-profile quick -p no:schemathesis -m "not slow and not sshd and not nginx and not postgres"
 
 format: $(VENV)/.test ## format the code
 	$(BIN)/ruff check --fix .

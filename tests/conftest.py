@@ -1,5 +1,5 @@
-"""Which tests are left out of the inner loop (``make check``): they start processes, or take seconds each. And which run side by side:
-two workers at most drive a browser, one has the laboratory of the end-to-end tests, and the others take the rest file by file."""
+"""Which tests are left out of the inner loop (``make check``): they start processes, or their files take seconds. And which run side
+by side: two workers at most drive a browser, one has the laboratory of the end-to-end tests, the others take the rest file by file."""
 
 from pathlib import Path
 
@@ -10,14 +10,41 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Tests never assert on time, and neither does Hypothesis: the machine may stand still for seconds. Examples share fixtures knowingly.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+settings.register_profile("quick", settings.get_profile("suite"), max_examples=20)  # of the inner loop
 settings.load_profile("suite")
 
 ROOT = Path(__file__).parent
-SLOW = ("demo/", "test_leak.py", "services/test_killed.py", "probes/test_host_script.py", "probes/test_host_follow.py")
+SLOW = (
+    "browser/",
+    "client/",
+    "core/logs/test_mask_policy.py",
+    "demo/",
+    "e2e/",
+    "probes/",
+    "services/test_azure.py",
+    "services/test_killed.py",
+    "services/test_monitor.py",
+    "store/test_postgres.py",
+    "test_leak.py",
+    "test_tls.py",
+    "web/test_access_matrix.py",
+    "web/test_bad_input.py",
+    "web/test_benchmark_sse.py",
+    "web/test_edge.py",
+    "web/test_oidc.py",
+    "web/test_openapi.py",
+    "web/test_training.py",
+)
 FIRST = ("browser", "e2e")
 """Folders whose tests take longest, so that nobody waits for them in the end."""
 BROWSERS = 2
 """More at once take turns on the machine's two cores, and what they wait for comes late."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What the inner loop leaves out is not even read."""
+    leaves_out = "not slow" in config.option.markexpr and collection_path.suffix == ".py"
+    return True if leaves_out and str(collection_path.relative_to(ROOT)).startswith(SLOW) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

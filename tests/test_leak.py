@@ -53,7 +53,7 @@ async def live_once(config: Config) -> list[str]:
     return [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
 
-@pytest.mark.parametrize("demo", [Switch.OFF, pytest.param(Switch.ON, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("demo", [Switch.OFF, Switch.ON])
 def test_opening_and_closing_twenty_times_leaks_nothing(demo: Switch, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "live").mkdir()
     shut = VmSpec(name="shut", ssh_host="127.0.0.1", ssh_port=1, origin=Origin.CONFIG)

@@ -15,7 +15,6 @@ from tests.support.server import ROOT, Server
 from tests.support.wait import PATIENCE_S, wait_for
 from waa.client import Client, Refused
 
-pytestmark = pytest.mark.slow
 EPOCHS = 12
 HELD_OUT = 240
 

@@ -18,7 +18,6 @@ from tests.support.server import ROOT
 from tests.support.wait import PATIENCE_S, wait_for
 from waa.client import Client
 
-pytestmark = pytest.mark.slow
 Told = Callable[[], list[str]]
 Train = Callable[..., subprocess.Popen[str]]
 

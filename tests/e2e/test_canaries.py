@@ -210,7 +210,6 @@ def streamed(client: httpx.Client, path: str, until: str) -> str:
     return text
 
 
-@pytest.mark.slow
 def test_no_planted_secret_is_printed_stored_or_served(canary: Canaries, talker: int, tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_text(log_text(canary))

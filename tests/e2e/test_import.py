@@ -18,8 +18,6 @@ from tests.support.wait import wait_for
 from waa.core.event import EventType
 from waa.store.sql import SqlStore
 
-pytestmark = pytest.mark.slow
-
 TASKS, STEPS = 154, 12
 KILLS = 3
 

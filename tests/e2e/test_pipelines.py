@@ -13,8 +13,6 @@ from tests.support.observer import Observer
 from tests.support.server import Server
 from tests.support.wait import wait_for
 
-pytestmark = pytest.mark.slow
-
 FAST = {"demo": "off", "pipeline_interval_s": 0.5, "pipeline_background_s": 1, "pipeline_timeout_s": 1}
 STREAM = "/ui-api/pipeline/status/stream"
 TOKEN = "s3cr3t-t0ken-of-the-backend"

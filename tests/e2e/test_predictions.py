@@ -9,7 +9,6 @@ import pytest
 from tests.support.server import ROOT
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ours", "gzip"])
 def test_e1_a_thousand_a_second_arrive_completely_in_order_and_once(kind: str) -> None:
     command = [sys.executable, "bench/predictions.py", "--seconds", "3", "--streams", "60", "--only", kind]

@@ -269,7 +269,6 @@ def test_each_operation_can_be_tried() -> None:
 
 @calm
 @by_operation
-@pytest.mark.slow
 def test_x1_every_answer_is_documented_at_each_limit(operation: APIOperation[Any, Any, Any, Any], server: Open) -> None:
     count = 0
     for case in limits_of(operation):
@@ -280,7 +279,6 @@ def test_x1_every_answer_is_documented_at_each_limit(operation: APIOperation[Any
 
 @calm
 @by_operation
-@pytest.mark.slow
 @steady
 @given(data=st.data())
 def test_x1_every_answer_is_documented(data: st.DataObject, operation: APIOperation[Any, Any, Any, Any], server: Open) -> None:
@@ -290,7 +288,6 @@ def test_x1_every_answer_is_documented(data: st.DataObject, operation: APIOperat
 
 @calm
 @by_operation
-@pytest.mark.slow
 def test_x1_a_key_without_scopes_gets_nothing_but_documented_refusals(operation: APIOperation[Any, Any, Any, Any], guarded: Open) -> None:
     for case in itertools.islice(limits_of(operation), EXAMPLES):
         lead(case, guarded.known)
