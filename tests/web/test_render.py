@@ -13,7 +13,7 @@ from waa.core.error import NotFound
 from waa.core.spec import LogSide, Origin, VmSpec
 from waa.core.state import State
 from waa.web.panels import PANELS
-from waa.web.render import Renderer, clock, duration, stream_url
+from waa.web.render import Renderer, clock, commands, duration, stream_url
 from waa.web.view import Look
 from waa.web.views.form import spec_values, vm_form
 from waa.web.views.page import overview_page, vm_page
@@ -241,3 +241,16 @@ def test_the_script_and_the_sheet_keep_to_the_policy() -> None:
     assert "eval(" not in script
     assert "innerHTML" not in script
     assert "url(" not in (ROOT / "static" / "app.css").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("check that it is on", "check that it is on"),
+        ("try `ssh -p 1 x@y`", "try <code>ssh -p 1 x@y</code>"),
+        ("`a`, then `b <c>`; it's done", "<code>a</code>, then <code>b &lt;c&gt;</code>; it&#39;s done"),
+        ("a lone ` stays, <b> too", "a lone ` stays, &lt;b&gt; too"),
+    ],
+)
+def test_commands_in_remedies_are_told_apart_and_nothing_is_markup(text: str, html: str) -> None:
+    assert commands(text) == html
