@@ -120,8 +120,8 @@
       ahead(AHEAD);
       at = Math.max(at, performance.now() - 1000) + 1000 / Number(byId("play-speed")?.value || 1);
       await pause(at - performance.now());
-      const next = playing && neighbour(1);
       if (!playing) return;
+      const next = neighbour(1);
       if (!next) break;
       await go(next);
     }
